@@ -47,18 +47,23 @@ _MAX_STEPS: Final = 16
 
 
 class BatchSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How frames are gathered into INSERTs if one indexer owns the data (batching by journal)."""
+    """How frames are gathered into INSERTs (batching by journal)."""
 
     rows: Positive = 200_000  # a batch is closed when it has this many rows
     bytes: Positive = 64 << 20  # ... or this many bytes of frames
     #: ... or its oldest frame has waited this long
     linger_ms: Annotated[int, msgspec.Meta(ge=0, le=60_000)] = 50
+    #: parts a second that batches may make on a server, on average of all tables: a batch that is not full
+    #: waits for it; several indexers together should make at most 10; 0: no limit
+    parts_per_s: Annotated[float, msgspec.Meta(ge=0, le=1_000)] = 3.0
 
 
 class JournalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The file that lets batches survive a crash; used for batching by journal."""
 
-    path: str = ""  # the SQLite file; empty: beside the embedded data, else ./data/indexer-journal.sqlite
+    #: the SQLite file, of one indexer alone; empty: beside the embedded data, else
+    #: ./data/indexer-journal.sqlite
+    path: str = ""
     identities: Positive = 1_000_000  # frames that are remembered as done
     identity_days: Positive = 14  # ... for this many days
     #: batches that fail while others succeed are set aside up to this size; then writing waits
@@ -198,7 +203,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: Whether `POST /v1/deletions` deletes samples, for shims in other processes; it needs the right "admin"
     #: when tokens are set. In `meterhouse up` shim.admin_api alone decides.
     admin_api: bool = False
-    batching: Batching = "auto"  # journal (one indexer), frame (several may run), auto: by the DSN
+    #: journal (batches, on a disk of this indexer), frame (each frame is an INSERT, nothing is on a disk) or
+    #: auto: journal if the data are embedded or `journal.path` is set
+    batching: Batching = "auto"
     #: clients of ClickHouse, and so concurrent INSERTs when batching by frame
     connections: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
     attempts: Positive = 10  # tries of a batch while ClickHouse takes others, before it is set aside
@@ -232,8 +239,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def has_journal(self) -> bool:
         """Whether a journal batches the frames."""
-        embedded = self.batching == "auto" and data_path(self.dsn) is not None
-        return self.batching == "journal" or embedded
+        chosen = self.batching == "auto" and (bool(self.journal.path) or data_path(self.dsn) is not None)
+        return self.batching == "journal" or chosen
 
 
 def entries(settings: Settings) -> list[Entry]:

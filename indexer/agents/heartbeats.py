@@ -8,8 +8,10 @@ bucket, for an hour. It holds no samples: a lost row only makes its bucket wait 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -20,8 +22,10 @@ from indexer.agents.registry import AgentRun
 from indexer.clickhouse.schema.tables import HEARTBEATS
 from indexer.clickhouse.store import Store, StoreError
 
-#: Heartbeats that come within this time after the first are inserted together.
+#: Heartbeats that come within this time after the first are inserted together, and those that come within
+#: the longer one after an INSERT, too: each INSERT makes a part.
 _LINGER_S: Final = 0.05
+_APART_S: Final = 2.0
 _ROW: Final = [
     ("org_id", "<u4"), ("project_id", "<u4"), ("flushed_until", "<i8"), ("heard", "<i8"), ("ended", "|u1"),
 ]  # fmt: skip
@@ -43,6 +47,8 @@ class HeartbeatWriter:
         self._waiting: dict[AgentRun, Progress] = {}
         self._task: asyncio.Task[None] | None = None
         self.failures = 0
+        self._stopping = asyncio.Event()
+        self._next_s = 0.0  # time.monotonic() of the next INSERT at the earliest
 
     def put(self, run: AgentRun, progress: Progress) -> None:
         """Queue a heartbeat without waiting; only the latest of each agent is kept."""
@@ -53,14 +59,22 @@ class HeartbeatWriter:
 
     async def stop(self) -> None:
         """Write the queued heartbeats and stop."""
+        self._stopping.set()
         while self._task is not None:
             await asyncio.wait([self._task])
         self._threads.shutdown()
 
+    async def _linger(self) -> None:
+        wait_s = max(_LINGER_S, self._next_s - time.monotonic())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._stopping.wait()
+        self._next_s = time.monotonic() + _APART_S
+
     async def _write_soon(self) -> None:
         try:
             while self._waiting:
-                await asyncio.sleep(_LINGER_S)
+                await self._linger()
                 rows, self._waiting = self._waiting, {}
                 insert = partial(self._store.insert, HEARTBEATS, _block(rows))
                 try:

@@ -28,7 +28,7 @@ from indexer.intern.string_indexer import StringIndexer
 from indexer.metrics import Metrics
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.errors import WriteError
-from indexer.write.journal_writer import Writer
+from indexer.write.writer import Writer
 
 log = logging.getLogger(__name__)
 

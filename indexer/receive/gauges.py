@@ -16,7 +16,7 @@ from indexer.intern.string_indexer import StringIndexer
 from indexer.metrics import Metrics
 from indexer.write.health import Health, Part
 from indexer.write.journal import KEPT, BatchState, Journal, JournalError
-from indexer.write.journal_writer import Writer
+from indexer.write.writer import Writer
 
 #: Agents whose age /metrics shows; /status lists all.
 _SHOWN_AGENTS: Final = 1_000

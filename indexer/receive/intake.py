@@ -21,9 +21,9 @@ from indexer.receive.org_rates import OrgRates
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.errors import Limited, Unavailable, WriteError
 from indexer.write.frame_retention import RetentionPolicy
-from indexer.write.journal_writer import Writer
 from indexer.write.known_frames import KnownFrames
 from indexer.write.split_by_day import day_groups, expired_rows, of_group, without_expired
+from indexer.write.writer import Writer
 
 #: A request whose frames are split into more parts takes its org's turn.
 _FEW_PARTS: Final = 4

@@ -22,7 +22,7 @@ from indexer.receive.messages import MessagesError, Parsed
 from indexer.receive.pending_requests import PendingRequest, PendingRequests
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.errors import Conflict, Limited, Refused, TooOld, Unavailable
-from indexer.write.identity import digest
+from indexer.write.identity import OF_KEYLESS, digest
 from indexer.write.journal import JournalError
 from indexer.write.journal_rows import KnownRequest
 
@@ -59,7 +59,7 @@ class MessageRequests:
     async def _keyless(self, body: bytes, grant: Grant) -> Parsed:
         name = digest(f"{grant}\n".encode() + body)
         again = self._pending.claim(name)
-        request = again or PendingRequest(name, uuid.uuid4().hex, self._now_ms())
+        request = again or PendingRequest(name, f"{OF_KEYLESS}{uuid.uuid4().hex}", self._now_ms())
         open_ended = again is not None
         try:
             parsed = await self._parse(body, request.key, grant, request.created_ms)

@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -23,6 +23,7 @@ from agent.config.host_port import parse_host_port
 from agent.wire import bundle, heartbeat, metadata
 from agent.wire import frame as wire
 from agent.wire.metadata import MetadataMessage
+from agent.wire.release import Release, release_of
 from agent.wire.restamp import restamped
 from indexer.access.grants import EVERYTHING, AccessError, CheckingError, ForbiddenError, Grant, Right
 from indexer.agents.completeness import SKEW_MS
@@ -221,23 +222,25 @@ class Receiver:
         return await handler(request)
 
     async def _frames(self, request: web.Request) -> web.Response:
-        unit = await self._taken(await self._body(request), grant_of(request))
+        release = release_of(request.headers)
+        unit = await self._taken(await self._body(request), grant_of(request), release)
         return json_answer(await self._stored(unit))
 
     async def _bundle(self, request: web.Request) -> web.Response:
         """Answer each frame of a bundle as if it came alone (indexer/receive/bundles.py)."""
-        body, grant = await self._body(request), grant_of(request)
+        body, grant, release = await self._body(request), grant_of(request), release_of(request.headers)
         try:
             bodies = bundle.decode(body)
         except bundle.BundleError as e:
             self._metrics.refused.labels(reason="bad_bundle").inc()
             return error_answer(400, str(e))
-        answers = await answer_each(bodies, lambda data: self._taken(data, grant), self._stored, self._failed)
+        taken = partial(self._taken, grant=grant, release=release)
+        answers = await answer_each(bodies, taken, self._stored, self._failed)
         if all(answer.status == 403 for answer in answers):
             return error_answer(403, answers[0].error)
         return json_answer(bundle.BundleAnswer(answers))
 
-    async def _taken(self, body: bytes, grant: Grant) -> AcceptedFrame:
+    async def _taken(self, body: bytes, grant: Grant, release: Release) -> AcceptedFrame:
         """Decode and check a frame. Raises FrameError, AccessError, Unavailable."""
         size = wire.unpacked_bytes(body, self._settings.bounds.frame_bytes)
         large = size > _LARGE_BYTES
@@ -246,7 +249,7 @@ class Receiver:
         grant.require_write(unit.frame.org_id, unit.frame.project_id)
         self._parts.observer.frame(unit.frame)
         self._parts.observer.rows(unit.frame)
-        return unit
+        return replace(unit, hop=release.hop, journal_lost=release.journal_lost) if release.hop else unit
 
     async def _stored(self, unit: AcceptedFrame) -> dict[str, int]:
         """Return the answer to a frame once it is stored. Raises WriteError."""

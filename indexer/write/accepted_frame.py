@@ -25,7 +25,9 @@ class AcceptedFrame:
     `given_ids`: strings of the frame (by index) that represent ids the sender already knew. The same
     `identity` always comes with the same `body` and `given_ids`. `frame` is the decoded `body`, except for
     `retention_days`, which may be rounded. `digest` is that of the bytes that the client sent; empty if they
-    are no longer known. `kept`: the maximum retention of its rows; None: decided before migration 5.
+    are no longer known. `kept`: the maximum retention of its rows; None: decided before migration 5. `hop`:
+    how often it was released from one indexer to the next; `journal_lost`: the journals of earlier hops are
+    lost (indexer/write/frame_claims.py).
     """
 
     identity: str
@@ -34,6 +36,8 @@ class AcceptedFrame:
     given_ids: Mapping[int, int] = field(default_factory=dict)
     digest: bytes = b""
     kept: Retention | None = None
+    hop: int = 0
+    journal_lost: bool = False
 
     @cached_property
     def held_bytes(self) -> int:

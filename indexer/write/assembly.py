@@ -1,12 +1,14 @@
 """Builds the writer of the settings with its parts.
 
-With a journal one indexer owns the data; without one several may write, each frame by itself.
+With a journal frames are written in batches, without one each frame by itself. Embedded data belong to one
+indexer; several may write to a server.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Final
 
 from indexer.clickhouse.store import Store
 from indexer.intern.series import SeriesRegistry
@@ -14,6 +16,8 @@ from indexer.intern.stored_series import StoredSeries
 from indexer.intern.string_indexer import StringIndexer
 from indexer.metrics import Metrics
 from indexer.settings import Settings
+from indexer.write.batch_claims import BatchClaims
+from indexer.write.frame_claims import FrameClaims
 from indexer.write.frame_writer import FrameWriter
 from indexer.write.health import Health
 from indexer.write.insert_feed import InsertFeed
@@ -24,6 +28,9 @@ from indexer.write.journal_writer import JournalWriter
 from indexer.write.series_limit import SeriesLimit
 from indexer.write.stored_identities import StoredIdentities
 from indexer.write.write_gate import WriteGate
+
+#: How long replicas may be late for a claim; released frames wait for it.
+_SETTLE_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +63,14 @@ def open_writing(
     Raises StoreError and JournalError.
     """
     with_journal = has_journal(settings)
-    stored = StoredSeries(store, shared=not with_journal) if settings.limits.series_per_day else None
+    shared = not store.embedded
+    stored = (
+        StoredSeries(store, shared=shared or not with_journal) if settings.limits.series_per_day else None
+    )
     limit = SeriesLimit(registry, settings.limits.series_per_day, stored)
-    identities = StoredIdentities(store, settings.journal.identity_days, _now_ms) if with_journal else None
+    journal = open_journal(settings) if with_journal else None
+    days, batch_of = settings.journal.identity_days, journal.batch_of if journal and shared else None
+    identities = StoredIdentities(store, days, _now_ms, batch_of) if journal else None
     inserter = Inserter(
         store,
         strings,
@@ -68,12 +80,14 @@ def open_writing(
         legacy=legacy,
         identities=identities,
     )
-    if not with_journal:
-        return Writing(
-            FrameWriter(inserter, settings, metrics, limit, health), limit, None, None, inserter.gate
-        )
-    journal = open_journal(settings)
-    writer = JournalWriter(store, inserter, journal, settings, metrics, limit=limit, health=health)
+    if journal is None or identities is None:
+        frames = FrameWriter(inserter, settings, metrics, limit, health)
+        return Writing(frames, limit, None, None, inserter.gate)
+    settle_s = _SETTLE_S if settings.cluster is not None else 0.0
+    claims = BatchClaims(FrameClaims(identities, settle_s=settle_s), journal) if shared else None
+    writer = JournalWriter(
+        store, inserter, journal, settings, metrics, limit=limit, health=health, claims=claims
+    )
     return Writing(writer, limit, journal, identities, inserter.gate)
 
 

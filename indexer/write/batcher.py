@@ -94,14 +94,17 @@ class Batcher:
         self._waiting_bytes += unit.held_bytes
         return True
 
-    def ready_in_ms(self, now_ms: int) -> int | None:
-        """Return the milliseconds until a batch is due: 0 is now, None is never (nothing waits)."""
+    def ready_in_ms(self, now_ms: int, pace_ms: int = 0) -> int | None:
+        """Return the milliseconds until a batch is due: 0 is now, None is never (nothing waits).
+
+        A batch that is not full waits for at least `pace_ms`.
+        """
         if not self._queues:
             return None
         if self._rows >= self._settings.rows or self._waiting_bytes >= self._settings.bytes:
             return 0
         oldest_ms = min(queue.since_ms for queue in self._queues.values())
-        return max(0, oldest_ms + self._settings.linger_ms - now_ms)
+        return max(pace_ms, oldest_ms + self._settings.linger_ms - now_ms)
 
     def take(self) -> list[AcceptedFrame]:
         """Return the next batch, up to the bounds, at least one frame if any waits.

@@ -13,6 +13,8 @@ import xxhash
 
 from agent.wire.frame import OF_MESSAGES, OF_UP, Frame, FrameError
 
+#: How keys begin that are made for requests of messages without one; no client's key has this character.
+OF_KEYLESS: Final = "\ufffd"
 #: Agent names with these beginnings are the indexer's own.
 _RESERVED: Final = (OF_MESSAGES, OF_UP)
 
@@ -29,6 +31,11 @@ def frame_identity(frame: Frame, scoped_from_ms: int) -> str:
     if frame.created_ms < scoped_from_ms:
         return frame.identity
     return f"{frame.org_id}:{frame.project_id}/{frame.identity}"
+
+
+def any_indexer(identity: str) -> bool:
+    """Return whether a frame may be sent again to any indexer: messages with a key, and those of streams."""
+    return identity.startswith(OF_MESSAGES) and OF_KEYLESS not in identity
 
 
 def digest(body: bytes) -> bytes:

@@ -16,23 +16,33 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from enum import IntEnum
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from agent.wire import frame as wire
+from indexer.clickhouse.data_lock import DataLock
 from indexer.clickhouse.private_files import make_private, make_private_file
 from indexer.write.accepted_frame import AcceptedFrame
+from indexer.write.batch_state import KEPT, BatchState, KeptBatch
 from indexer.write.journal_rows import (
     LATEST_BLOCKS,
     KnownRequest,
     add_units,
+    batch_number,
     complete_since_ms,
     forget_parts,
+    highest_batch,
+    journal_name,
+    kept_batches,
+    kept_bytes,
+    leave_out,
+    make_room,
     make_tables,
+    note_journal_lost,
     note_parts,
+    oldest_over,
     read_units,
     set_complete_since,
     stored_parts,
@@ -44,35 +54,12 @@ from indexer.write.split_by_day import max_blocks
 _PRUNED_AT_ONCE: Final = 16
 
 
-class BatchState(IntEnum):
-    """The state of a batch; numbers are stored."""
-
-    OPEN = 0
-    DONE = 1
-    ASIDE = 2  # tried again from time to time; its senders are answered 503
-    ENDED = 3  # refused for the bytes of its frame; its sender was answered 400
-    DROPPED = 4  # a person gave it up; its senders are answered 400
-    TOO_OLD = 5  # perhaps stored and forgotten; its senders are answered 409
-    TOO_OLD_GONE = 6  # the same, its bytes dropped for room
-
-
-#: States of batches whose bytes are kept for the operator.
-KEPT: Final = (BatchState.ASIDE, BatchState.ENDED, BatchState.TOO_OLD)
 _KEPT: Final = f"({', '.join(str(int(state)) for state in KEPT)})"
 #: Half of the INSERTs per table that ClickHouse remembers by token: a later repetition may count twice.
 _MAX_LATER_BLOCKS: Final = 50_000
+#: The same where up to ten indexers write as much as this one.
+_MAX_LATER_BLOCKS_SHARED: Final = 5_000
 _OVERTAKEN: Final = "may be stored in part, and is too old to be tried again: a retry may count rows twice"
-
-
-class KeptBatch(NamedTuple):
-    """A batch in one of the states KEPT. `since_ms`: when that happened, or when it was begun."""
-
-    token: str
-    state: BatchState
-    frames: int
-    bytes: int
-    since_ms: int
-    reason: str
 
 
 __all__ = ["KEPT", "BatchState", "Journal", "JournalError", "KeptBatch"]
@@ -83,9 +70,23 @@ class JournalError(Exception):
 
 
 class Journal:
-    """Keeps batches; `max_identities`, `max_age_ms`: of done frames, `max_aside_bytes`: of set-aside ones."""
+    """Keeps batches; `max_identities`, `max_age_ms`: of done frames, `max_aside_bytes`: of set-aside ones.
 
-    def __init__(self, path: Path, *, max_identities: int, max_age_ms: int, max_aside_bytes: int) -> None:
+    `shared`: other indexers write into the same tables. `lock`: held until `close`.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_identities: int,
+        max_age_ms: int,
+        max_aside_bytes: int,
+        shared: bool = False,
+        lock: DataLock | None = None,
+    ) -> None:
+        self._file_lock = lock
+        self._max_later_blocks = _MAX_LATER_BLOCKS_SHARED if shared else _MAX_LATER_BLOCKS
         self._max_identities = max_identities
         self._max_age_ms = max_age_ms
         self._max_aside_bytes = max_aside_bytes
@@ -99,6 +100,8 @@ class Journal:
             self._db.execute("PRAGMA synchronous = FULL")
             make_tables(self._db)
             self.complete_since_ms = complete_since_ms(self._db)
+            #: Random, made with the file.
+            self.name = journal_name(self._db)
             # Reads have their own connection: they do not wait for a commit to reach the disk.
             self._reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._reader_lock = threading.Lock()
@@ -144,6 +147,27 @@ class Journal:
                     f"UPDATE batch SET half_at = coalesce(half_at, {LATEST_BLOCKS}) WHERE token = ?", (token,)
                 )
 
+    def leave_out(self, token: str, identities: Sequence[str], go: str) -> None:
+        """Take frames out of a batch, forget them, and note the part `go`. Raises JournalError."""
+        with self._transaction() as db:
+            self._frames -= leave_out(db, token, identities)
+            note_parts(db, token, [go])
+
+    def note_journal_lost(self, identity: str) -> None:
+        """Note that the journals of a frame's earlier hops are lost. Raises JournalError."""
+        with self._transaction() as db:
+            note_journal_lost(db, identity)
+
+    def batch_of(self, token: str) -> tuple[str, int]:
+        """Return this journal's name, and the number of a batch. Raises JournalError."""
+        with self._reading() as db:
+            return self.name, batch_number(db, token)
+
+    def highest_batch(self) -> int:
+        """Return the highest number that a batch was given; 0 for none. Raises JournalError."""
+        with self._reading() as db:
+            return highest_batch(db)
+
     def keep_overtaken(self, now_ms: int) -> int:
         """Keep set-aside batches for the operator that are stored in part, and whose tokens may be forgotten.
 
@@ -153,7 +177,7 @@ class Journal:
             return db.execute(
                 "UPDATE batch SET state = ?, changed_ms = ?, reason = ?"
                 f" WHERE state = ? AND half_at < {LATEST_BLOCKS} - ?",
-                (BatchState.TOO_OLD, now_ms, _OVERTAKEN, BatchState.ASIDE, _MAX_LATER_BLOCKS),
+                (BatchState.TOO_OLD, now_ms, _OVERTAKEN, BatchState.ASIDE, self._max_later_blocks),
             ).rowcount
 
     def set_aside(self, token: str, now_ms: int, reason: str = "") -> bool:
@@ -161,7 +185,7 @@ class Journal:
         with self._transaction() as db:
             (size,) = db.execute("SELECT bytes FROM batch WHERE token = ?", (token,)).fetchone()
             self._make_room(db, size)
-            if size + self._kept_bytes(db) > self._max_aside_bytes:
+            if size + kept_bytes(db) > self._max_aside_bytes:
                 return False
             self._set_state(db, token, BatchState.ASIDE, now_ms, reason)
         return True
@@ -199,12 +223,7 @@ class Journal:
     def kept(self) -> list[KeptBatch]:
         """Return the batches that are kept for a person, the oldest first. Raises JournalError."""
         with self._reading() as db:
-            rows = db.execute(
-                "SELECT token, state, count(), bytes, changed_ms, coalesce(reason, '') FROM batch"
-                f" JOIN frame ON batch.number = frame.batch WHERE state IN {_KEPT} GROUP BY number"
-                " ORDER BY number"
-            ).fetchall()
-        return [KeptBatch(token, BatchState(state), *rest) for token, state, *rest in rows]
+            return kept_batches(db)
 
     def units(self, token: str) -> list[AcceptedFrame]:
         """Return the frames of a batch that is kept; none without such a batch. Raises JournalError."""
@@ -310,6 +329,8 @@ class Journal:
             self._reader.close()
         with self._lock:
             self._db.close()
+        if self._file_lock is not None:
+            self._file_lock.close()
 
     @staticmethod
     def _units(db: sqlite3.Connection, number: int) -> list[AcceptedFrame]:
@@ -327,37 +348,13 @@ class Journal:
             (state, now_ms, reason, token),
         )
 
-    @staticmethod
-    def _kept_bytes(db: sqlite3.Connection) -> int:
-        (held,) = db.execute(f"SELECT coalesce(sum(bytes), 0) FROM batch WHERE state IN {_KEPT}").fetchone()
-        return int(held)
-
     def _make_room(self, db: sqlite3.Connection, size: int) -> None:
-        """Drop the oldest batches whose senders do not wait, until there is room for `size`."""
-        while size + self._kept_bytes(db) > self._max_aside_bytes:
-            oldest = db.execute(
-                "SELECT min(number) FROM batch WHERE state IN (?, ?)", (BatchState.ENDED, BatchState.TOO_OLD)
-            ).fetchone()
-            if oldest[0] is None:
-                return
-            db.execute(
-                "UPDATE batch SET state = iif(state = ?, ?, ?) WHERE number = ?",
-                (BatchState.TOO_OLD, BatchState.TOO_OLD_GONE, BatchState.DROPPED, *oldest),
-            )
-            db.execute("UPDATE frame SET body = NULL, given_ids = NULL WHERE batch = ?", oldest)
-            self.dropped_ended += 1
+        self.dropped_ended += make_room(db, size, self._max_aside_bytes)
 
     def _prune(self, db: sqlite3.Connection, now_ms: int) -> None:
         """Forget done and dropped batches that are too old, and the oldest of too many frames."""
         for _ in range(_PRUNED_AT_ONCE):
-            oldest = db.execute(
-                "SELECT number, changed_ms FROM"
-                " (SELECT * FROM (SELECT * FROM batch WHERE state = ? ORDER BY number LIMIT 1)"
-                " UNION ALL SELECT * FROM (SELECT * FROM batch WHERE state = ? ORDER BY number LIMIT 1)"
-                " UNION ALL SELECT * FROM (SELECT * FROM batch WHERE state = ? ORDER BY number LIMIT 1))"
-                " ORDER BY number LIMIT 1",
-                (BatchState.DONE, BatchState.DROPPED, BatchState.TOO_OLD_GONE),
-            ).fetchone()
+            oldest = oldest_over(db)
             if oldest is None:
                 return
             number, changed_ms = oldest

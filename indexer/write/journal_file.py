@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from indexer.clickhouse.data_lock import DataLock
 from indexer.clickhouse.store import embedded_path
 from indexer.settings import Settings
 from indexer.write.journal import BatchState, Journal, JournalError
@@ -29,13 +30,26 @@ def journal_path(settings: Settings) -> Path:
 
 
 def open_journal(settings: Settings) -> Journal:
-    """Open the journal; create it if it is missing. Raises JournalError."""
+    """Open the journal; create it if it is missing.
+
+    Over HTTP it is locked: embedded data have a lock of their own. Raises JournalError.
+    """
+    path, shared = journal_path(settings), embedded_path(settings.dsn) is None
     return Journal(
-        journal_path(settings),
+        path,
         max_identities=settings.journal.identities,
         max_age_ms=settings.journal.identity_days * _DAY_MS,
         max_aside_bytes=settings.journal.aside_bytes,
+        shared=shared,
+        lock=_lock(path) if shared else None,
     )
+
+
+def _lock(path: Path) -> DataLock:
+    try:
+        return DataLock(path)
+    except OSError as e:
+        raise JournalError(f"indexer.journal.path: {e.strerror or e}") from None
 
 
 def unstored_batches(settings: Settings, before_ms: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import uuid
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
@@ -11,6 +12,7 @@ import msgspec
 from agent.wire import frame as wire
 from indexer.clickhouse.retention import Retention
 from indexer.write.accepted_frame import AcceptedFrame
+from indexer.write.batch_state import KEPT, BatchState, KeptBatch
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS batch (
@@ -39,6 +41,7 @@ CREATE TABLE IF NOT EXISTS stored_part (
 CREATE TABLE IF NOT EXISTS memory (complete_since_ms INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS checked (times INTEGER NOT NULL);
 INSERT INTO checked SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM checked);
+CREATE TABLE IF NOT EXISTS journal (name TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS frame_batch ON frame (batch);
 CREATE INDEX IF NOT EXISTS batch_state ON batch (state, number);
 """
@@ -49,6 +52,8 @@ _ADDED: Final = (
     ("frame", "retention_days", "INTEGER"),
     ("frame", "kept", "BLOB"),
     ("frame", "created_ms", "INTEGER"),
+    ("frame", "hop", "INTEGER"),
+    ("frame", "journal_lost", "INTEGER"),
     ("batch", "reason", "TEXT"),
     ("batch", "blocks", "INTEGER"),  # of all batches up to this one, in the table that gets the most
     ("batch", "half_at", "INTEGER"),  # the latest `blocks` when an INSERT may have been stored in part
@@ -58,6 +63,8 @@ _ADDED: Final = (
 LATEST_BLOCKS: Final = (
     "coalesce((SELECT blocks FROM batch WHERE blocks NOT NULL ORDER BY number DESC LIMIT 1), 0)"
 )
+
+_KEPT: Final = f"({', '.join(str(int(state)) for state in KEPT)})"
 
 #: Frames per request that are examined.
 _MAX_TAKEN: Final = 1_000
@@ -83,7 +90,7 @@ def add_units(db: sqlite3.Connection, batch: int, units: Sequence[AcceptedFrame]
     """Add the frames of a batch, in order."""
     db.executemany(
         "INSERT INTO frame (batch, position, identity, body, given_ids, digest, retention_days, kept,"
-        " created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " created_ms, hop, journal_lost) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         ((batch, i, *_recorded(unit)) for i, unit in enumerate(units)),
     )
 
@@ -91,7 +98,7 @@ def add_units(db: sqlite3.Connection, batch: int, units: Sequence[AcceptedFrame]
 def read_units(db: sqlite3.Connection, batch: int) -> list[AcceptedFrame]:
     """Return the frames of a batch whose bytes are kept. Raises FrameError and msgspec.DecodeError."""
     rows = db.execute(
-        "SELECT identity, body, given_ids, digest, retention_days, kept FROM frame"
+        "SELECT identity, body, given_ids, digest, retention_days, kept, hop, journal_lost FROM frame"
         " WHERE batch = ? ORDER BY position",
         (batch,),
     ).fetchall()
@@ -103,8 +110,10 @@ def read_units(db: sqlite3.Connection, batch: int) -> list[AcceptedFrame]:
             msgspec.msgpack.decode(given, type=dict[int, int]),
             digest or b"",
             msgspec.msgpack.decode(kept, type=Retention) if kept else None,
+            hop or 0,
+            bool(lost),
         )
-        for identity, body, given, digest, retention_days, kept in rows
+        for identity, body, given, digest, retention_days, kept, hop, lost in rows
     ]
 
 
@@ -121,6 +130,83 @@ def note_parts(db: sqlite3.Connection, token: str, parts: Iterable[str]) -> None
 def forget_parts(db: sqlite3.Connection, token: str) -> None:
     """Forget the INSERTs of a batch that is over."""
     db.execute("DELETE FROM stored_part WHERE token = ?", (token,))
+
+
+def leave_out(db: sqlite3.Connection, token: str, identities: Iterable[str]) -> int:
+    """Forget frames of a batch; return their number."""
+    deleted = db.executemany(
+        "DELETE FROM frame WHERE identity = ? AND batch = (SELECT number FROM batch WHERE token = ?)",
+        [(identity, token) for identity in identities],
+    )
+    return max(0, deleted.rowcount)
+
+
+def note_journal_lost(db: sqlite3.Connection, identity: str) -> None:
+    """Note that the journals of a frame's earlier hops are lost."""
+    db.execute("UPDATE frame SET journal_lost = 1 WHERE identity = ?", (identity,))
+
+
+def journal_name(db: sqlite3.Connection) -> str:
+    """Return the random name of the journal; an older file gets one."""
+    db.execute("INSERT INTO journal SELECT ? WHERE NOT EXISTS (SELECT 1 FROM journal)", (uuid.uuid4().hex,))
+    (name,) = db.execute("SELECT name FROM journal").fetchone()
+    return str(name)
+
+
+def batch_number(db: sqlite3.Connection, token: str) -> int:
+    """Return the number of a batch; 0 for none."""
+    row = db.execute("SELECT number FROM batch WHERE token = ?", (token,)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def highest_batch(db: sqlite3.Connection) -> int:
+    """Return the highest number that a batch was given; 0 for none."""
+    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'batch'").fetchone()
+    return int(row[0]) if row else 0
+
+
+def kept_batches(db: sqlite3.Connection) -> list[KeptBatch]:
+    """Return the batches in the states KEPT, the oldest first."""
+    rows = db.execute(
+        "SELECT token, state, count(), bytes, changed_ms, coalesce(reason, '') FROM batch"
+        f" JOIN frame ON batch.number = frame.batch WHERE state IN {_KEPT} GROUP BY number"
+        " ORDER BY number"
+    ).fetchall()
+    return [KeptBatch(token, BatchState(state), *rest) for token, state, *rest in rows]
+
+
+def kept_bytes(db: sqlite3.Connection) -> int:
+    """Return the bytes of the batches in the states KEPT."""
+    (held,) = db.execute(f"SELECT coalesce(sum(bytes), 0) FROM batch WHERE state IN {_KEPT}").fetchone()
+    return int(held)
+
+
+def make_room(db: sqlite3.Connection, size: int, max_bytes: int) -> int:
+    """Drop the oldest kept batches whose senders do not wait, until there is room; return their number."""
+    dropped = 0
+    while size + kept_bytes(db) > max_bytes:
+        oldest = db.execute(
+            "SELECT min(number) FROM batch WHERE state IN (?, ?)", (BatchState.ENDED, BatchState.TOO_OLD)
+        ).fetchone()
+        if oldest[0] is None:
+            break
+        db.execute(
+            "UPDATE batch SET state = iif(state = ?, ?, ?) WHERE number = ?",
+            (BatchState.TOO_OLD, BatchState.TOO_OLD_GONE, BatchState.DROPPED, *oldest),
+        )
+        db.execute("UPDATE frame SET body = NULL, given_ids = NULL WHERE batch = ?", oldest)
+        dropped += 1
+    return dropped
+
+
+def oldest_over(db: sqlite3.Connection) -> tuple[int, int] | None:
+    """Return the number of the oldest batch that is over, and since when; None if there is none."""
+    oldest = " UNION ALL ".join(
+        f"SELECT * FROM (SELECT * FROM batch WHERE state = {int(state)} ORDER BY number LIMIT 1)"
+        for state in (BatchState.DONE, BatchState.DROPPED, BatchState.TOO_OLD_GONE)
+    )
+    row = db.execute(f"SELECT number, changed_ms FROM ({oldest}) ORDER BY number LIMIT 1").fetchone()
+    return row and (int(row[0]), int(row[1]))
 
 
 def complete_since_ms(db: sqlite3.Connection) -> int | None:
@@ -148,12 +234,13 @@ def taken(db: sqlite3.Connection, prefix: str) -> list[KnownRequest]:
     return [KnownRequest(name or b"", at_ms or 0) for number, name, at_ms in found if number.isdigit()]
 
 
-def _recorded(unit: AcceptedFrame) -> tuple[str, bytes, bytes, bytes, int, bytes | None, int]:
+def _recorded(unit: AcceptedFrame) -> tuple[object, ...]:
     """Return the values that a frame is restored from, in the order of the INSERT."""
     given = msgspec.msgpack.encode(unit.given_ids)
     kept = msgspec.msgpack.encode(unit.kept) if unit.kept else None
     frame = unit.frame
-    return unit.identity, unit.body, given, unit.digest, frame.retention_days, kept, frame.created_ms
+    facts = frame.retention_days, kept, frame.created_ms, unit.hop, int(unit.journal_lost)
+    return unit.identity, unit.body, given, unit.digest, *facts
 
 
 def _decoded(body: bytes, retention_days: int | None) -> wire.Frame:

@@ -1,12 +1,12 @@
 """Writes frames exactly once: acknowledges a frame when all its rows are in ClickHouse.
 
-Two ways, one interface (`Writer.write`):
+Two ways, one interface (indexer/write/writer.py):
 
-* JournalWriter, if one indexer owns the data. Frames that come while a batch is being written form the next
+* JournalWriter, with a journal on a disk. Frames that come while a batch is being written form the next
   one (group commit). Batch and frames are committed to the journal, then inserted under the batch's token,
   then marked done. A crash anywhere leaves an unfinished batch, which is written again under the same token
   at the next start; a resent frame is known by its identity.
-* FrameWriter (indexer/write/frame_writer.py), if several may run.
+* FrameWriter (indexer/write/frame_writer.py), without a disk.
 
 A failure of ClickHouse never ends a frame, unless the frame's own bytes cause it
 (indexer/clickhouse/faults.py). A batch that others could pass is set aside
@@ -23,49 +23,34 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
-from typing import Final, NamedTuple, Protocol, TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
-from indexer.clickhouse.faults import Fault, public_text
+from indexer.clickhouse.faults import Fault
 from indexer.clickhouse.schema.metric_types import Kind
 from indexer.clickhouse.store import Store, StoreError
 from indexer.metrics import Metrics
 from indexer.settings import Settings
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.attempt_pauses import AttemptPauses
+from indexer.write.batch_claims import GO, BatchClaims, WaitsError, divided
+from indexer.write.batch_state import BatchState
 from indexer.write.batcher import Batcher
-from indexer.write.errors import Conflict, Refused, TooOld, Unavailable, WriteError
+from indexer.write.errors import Refused, Unavailable, WriteError
 from indexer.write.health import Health
 from indexer.write.inserter import Inserter, remaining_kinds
-from indexer.write.journal import BatchState, Journal, JournalError
+from indexer.write.journal import Journal, JournalError
+from indexer.write.known_states import ASIDE_WAIT_S, check_digest, unstored_error
+from indexer.write.parts_pace import PartsPace, parts_of
 from indexer.write.series_limit import SeriesLimit, fold_excess
 from indexer.write.set_aside_batches import FailedAttempt, SetAsideBatches
 
 log = logging.getLogger(__name__)
 
-#: When to send a frame again whose batch is set aside.
-_ASIDE_WAIT_S: Final = 15
 
 T = TypeVar("T")
-
-
-class Writer(Protocol):
-    """Writes frames exactly once."""
-
-    async def start(self) -> None:
-        """Write the unfinished batches of an earlier run, then be ready."""
-
-    async def write(self, unit: AcceptedFrame) -> None:
-        """Return when the frame is in ClickHouse. Raises WriteError."""
-
-    async def knows(self, unit: AcceptedFrame) -> bool:
-        """Return whether the frame is known to be in ClickHouse. Raises WriteError if it never will be."""
-
-    def oldest_waiting_s(self) -> float:
-        """Return how long the oldest frame in progress has waited; 0 for none."""
-
-    async def stop(self, deadline_s: float) -> None:
-        """Write the accepted frames, until the deadline; accept no more."""
 
 
 class _InFlight(NamedTuple):
@@ -76,10 +61,8 @@ class _InFlight(NamedTuple):
     since_s: float
 
 
-def _check_digest(unit: AcceptedFrame, known: bytes) -> None:
-    """Raise Conflict if the identity is known to have come with other bytes before."""
-    if known and unit.digest and known != unit.digest:
-        raise Conflict(f"{unit.identity[:200]}: other bytes were taken under this identity before")
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _steady_ms() -> int:
@@ -89,7 +72,7 @@ def _steady_ms() -> int:
 class JournalWriter:
     """Writes batches through the journal.
 
-    `now_ms` is the wall clock; waiting frames have a monotonic one.
+    `claims`: where several indexers write.
     """
 
     def __init__(
@@ -99,17 +82,19 @@ class JournalWriter:
         journal: Journal,
         settings: Settings,
         metrics: Metrics,
-        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         limit: SeriesLimit | None = None,
         health: Health | None = None,
+        claims: BatchClaims | None = None,
     ) -> None:
         self._limit = limit
+        self._claims = claims
+        self._pace = PartsPace(settings.batch.parts_per_s if claims is not None else 0.0)
         self._health = health or Health()
         self._inserter = inserter
         self._journal = journal
         self._settings = settings
         self._metrics = metrics
-        self._now_ms = now_ms
+        self._now_ms = _now_ms
         self._batcher = Batcher(settings.batch, settings.bounds.queue_bytes)
         self._in_flight: dict[str, _InFlight] = {}
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="indexer-writer")
@@ -140,7 +125,7 @@ class JournalWriter:
             self._metrics.replayed.inc()
             failed = await self._attempt(token, units)
             if failed is not None and not await self._set_aside_if_alone(token, units, failed):
-                self._left.append((token, [u for u in units if u.identity not in failed.ended]))
+                self._left.append((token, [u for u in units if u.identity not in failed.gone]))
         self._loop_task = asyncio.create_task(self._run(), name="indexer-writer")
         self.aside.start()
 
@@ -148,7 +133,7 @@ class JournalWriter:
         """Write a frame with the next batch. Raises WriteError."""
         held = self._in_flight.get(unit.identity)
         if held is not None:
-            _check_digest(unit, held.digest)
+            check_digest(unit, held.digest)
             self._metrics.frames.labels(outcome="repeated").inc()
             future = held.future
         elif self._known(unit):
@@ -195,18 +180,12 @@ class JournalWriter:
         if found is None:
             return False
         state, digest = found
-        _check_digest(unit, digest)
-        match state:
-            case BatchState.OPEN:
-                raise Unavailable("its batch is unfinished", retry_after_s=5)
-            case BatchState.ASIDE:
-                raise Unavailable("its batch is set aside and tried again", retry_after_s=_ASIDE_WAIT_S)
-            case BatchState.ENDED:
-                raise Refused(public_text(Fault.BYTES))
-            case BatchState.DROPPED:
-                raise Refused("this frame was set aside, and dropped by the operator")
-            case BatchState.TOO_OLD | BatchState.TOO_OLD_GONE:
-                raise TooOld(again=True)
+        check_digest(unit, digest)
+        if state is BatchState.ASIDE and unit.journal_lost:
+            with suppress(JournalError):  # it comes again
+                self._journal.note_journal_lost(unit.identity)
+        if state is not BatchState.DONE:
+            raise unstored_error(state)
         return True
 
     def _queue(self, unit: AcceptedFrame) -> asyncio.Future[None]:
@@ -224,7 +203,8 @@ class JournalWriter:
         while self._left:
             await self._write_batch(*self._left.pop(0))
         while True:
-            wait_ms = self._batcher.ready_in_ms(_steady_ms())
+            now_ms = _steady_ms()
+            wait_ms = self._batcher.ready_in_ms(now_ms, self._pace.wait_ms(now_ms))
             if wait_ms is None:
                 if self._stopping:
                     return
@@ -242,17 +222,10 @@ class JournalWriter:
 
     async def _write_next(self) -> None:
         units = self._batcher.take()
-        failed: Mapping[str, WriteError] = {}
+        failed: dict[str, WriteError | None] = {}
         try:
-            token = uuid.uuid4().hex
-            written = await self._in_thread(self._within_limit, units)
-            await self._in_thread(self._journal.begin, token, written, self._now_ms())
-            self._health.journal_works()
-            failed = await self._write_batch(token, written, first=True)
-        except JournalError as e:  # the disk: the frames' senders keep them
-            self._health.journal_failed(str(e))
-            unavailable = Unavailable(f"journal: {e}", retry_after_s=5)
-            failed = dict.fromkeys((unit.identity for unit in units), unavailable)
+            for token, batch in divided(units) if self._claims else [(uuid.uuid4().hex, units)]:
+                failed |= await self._write_new(token, batch)
         finally:
             self._batcher.release(units)
         for unit in units:
@@ -264,6 +237,28 @@ class JournalWriter:
                 future.set_exception(error)
                 future.exception()  # there may be no waiter any more
 
+    async def _write_new(self, token: str, units: Sequence[AcceptedFrame]) -> Mapping[str, WriteError | None]:
+        """Commit a new batch to the journal and write it; return the errors by frame identity."""
+        answers: dict[str, WriteError | None] = {}
+        identities = [unit.identity for unit in units]
+        try:
+            if self._claims is not None:
+                units, answers = await self._in_thread(self._claims.acceptable, units)
+            if not units:
+                return answers
+            written = await self._in_thread(self._within_limit, units)
+            self._pace.made(parts_of(written), _steady_ms())
+            await self._in_thread(self._journal.begin, token, written, self._now_ms())
+            self._health.journal_works()
+            return {**answers, **await self._write_batch(token, written, first=True)}
+        except StoreError as e:
+            self._store_failed(e)
+            unavailable = Unavailable(e.told, retry_after_s=5)
+        except JournalError as e:  # the disk: the frames' senders keep them
+            self._health.journal_failed(str(e))
+            unavailable = Unavailable(f"journal: {e}", retry_after_s=5)
+        return dict.fromkeys(identities, unavailable)
+
     def _within_limit(self, units: Sequence[AcceptedFrame]) -> Sequence[AcceptedFrame]:
         """Return the frames with the series beyond their org's limit folded.
 
@@ -274,8 +269,7 @@ class JournalWriter:
         try:
             excess = self._limit.excess(self._inserter.resolve(units))
         except StoreError as e:
-            self._metrics.store_failed(e)
-            self._health.store_failed(e)
+            self._store_failed(e)
             log.debug("event=series_not_counted frames=%d error=%s", len(units), e)
             return units
         out = []
@@ -288,38 +282,50 @@ class JournalWriter:
 
     async def _write_batch(
         self, token: str, units: Sequence[AcceptedFrame], *, first: bool = False
-    ) -> Mapping[str, WriteError]:
+    ) -> Mapping[str, WriteError | None]:
         """Write a batch of the journal, however long it takes; return the errors by frame identity.
 
         `first`: no earlier attempt was made to write it.
         """
-        ended: dict[str, WriteError] = {}
+        ended: dict[str, WriteError | None] = {}
         failures = tries = 0
         while True:
-            failed = await self._attempt(token, units, first=first)
+            failed = await self._attempt(token, units, first=first, answers=ended)
             first = False
             if failed is None:
                 return ended
+            units = [unit for unit in units if unit.identity not in failed.gone]
             if failed.ended:
                 ended |= dict.fromkeys(failed.ended, Refused(failed.told))
-                units = [unit for unit in units if unit.identity not in failed.ended]
                 continue
             failures += failed.fault is Fault.OTHER and await self._pauses.answers()
             if await self._set_aside_if_alone(token, units, failed, failures):
-                aside = Unavailable(failed.told, retry_after_s=_ASIDE_WAIT_S)
+                aside = Unavailable(failed.told, retry_after_s=ASIDE_WAIT_S)
                 return ended | dict.fromkeys((unit.identity for unit in units), aside)
             await self._pauses.wait(tries, failed.fault)
             tries += 1
 
     async def _attempt(
-        self, token: str, units: Sequence[AcceptedFrame], *, first: bool = False
+        self,
+        token: str,
+        units: Sequence[AcceptedFrame],
+        *,
+        first: bool = False,
+        answers: dict[str, WriteError | None] | None = None,
     ) -> FailedAttempt | None:
-        """Try once to write a batch of the journal; return None if it is stored and marked."""
+        """Try once to write a batch of the journal; return None if it is stored and marked.
+
+        Frames that are not stored here leave the batch; their answers are added to `answers`.
+        """
+        out: dict[str, WriteError | None] = {}
         try:
             began = time.perf_counter()
             rows = 0
+            stored = () if first else await self._in_thread(self._journal.stored_parts, token)
+            if self._claims is not None and units and GO not in stored:
+                units, out = await self._in_thread(self._claims.decide, token, units)
+                (answers if answers is not None else {}).update(out)
             if units:
-                stored = () if first else await self._in_thread(self._journal.stored_parts, token)
                 rows = await self._in_thread(
                     partial(self._inserter.insert, token, units, first=first, stored=stored)
                 )
@@ -327,20 +333,22 @@ class JournalWriter:
             await self._in_thread(self._journal.finish, token, self._now_ms())
         except JournalError as e:  # the rows are in, the mark is not: the same again changes nothing
             self._health.journal_failed(str(e))
-            return FailedAttempt(str(e), None)
+            return FailedAttempt(str(e), None, left_out=frozenset(out))
         except StoreError as e:
-            return await self._failed(token, units, e)
+            return replace(await self._failed(token, units, e), left_out=frozenset(out))
+        except WaitsError as e:
+            return FailedAttempt(str(e), None, waits=True)
         except Exception as e:  # a mistake of ours: it must not stop the other batches
             log.exception("event=batch_failed token=%s", token)
-            return FailedAttempt(f"a mistake of Meterhouse: {type(e).__name__}", Fault.STATEMENT)
+            told = f"a mistake of Meterhouse: {type(e).__name__}"
+            return FailedAttempt(told, Fault.STATEMENT, left_out=frozenset(out))
         self._health.journal_works()
         self._metrics.wrote(len(units), rows, time.perf_counter() - began)
         return None
 
     async def _failed(self, token: str, units: Sequence[AcceptedFrame], error: StoreError) -> FailedAttempt:
         """Note a failure; take frames whose bytes caused it out of the batch."""
-        self._metrics.store_failed(error)
-        self._health.store_failed(error)
+        self._store_failed(error)
         ended: list[AcceptedFrame] = []
         half = bool(error.kind) and not error.fault.before_rows
         if half or error.stored:
@@ -368,8 +376,7 @@ class JournalWriter:
         self, token: str, units: Sequence[AcceptedFrame], failed: FailedAttempt, failures: int = 0
     ) -> bool:
         """Set a batch aside if others may be stored meanwhile; return whether it was."""
-        alone = failed.fault is not None and failed.fault.of_one_batch
-        if not alone and failures < self._settings.attempts:
+        if not failed.of_one_batch and failures < self._settings.attempts:
             return False
         try:
             if not await self._in_thread(self._journal.set_aside, token, self._now_ms(), failed.told):
@@ -381,6 +388,10 @@ class JournalWriter:
         self._metrics.frames.labels(outcome="set_aside").inc(len(units))
         self.aside.wake()
         return True
+
+    def _store_failed(self, error: StoreError) -> None:
+        self._metrics.store_failed(error)
+        self._health.store_failed(error)
 
     async def _in_thread(self, call: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call, *args)

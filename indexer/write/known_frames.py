@@ -138,11 +138,8 @@ def open_known_frames(
     began_ms, since_ms = applied_ms(store, 1), applied_ms(store, STORED_IDENTITIES)
     if since_ms - began_ms < _NEW_MS:
         since_ms = 0
-    latest = stored.latest(_LATEST)
     known = journal.complete_since_ms
-    lost = known is None and since_ms > 0
-    behind = stored.last_ms() > journal.last_ms()  # clocks may step: the frames are looked for, too
-    if lost or behind or any(journal.state(identity) is None for identity in latest):
+    if _lacks_frames(journal, stored, shared=not store.embedded, remembers=since_ms > 0):
         log.warning(
             "event=journal_behind effect=frames sent again are looked up in ClickHouse"
             " hint=the journal is new or an older copy"
@@ -160,4 +157,21 @@ def open_known_frames(
         days=days,
         ahead_ms=ahead_ms,
         now_ms=now_ms,
+    )
+
+
+def _lacks_frames(journal: Journal, stored: StoredIdentities, *, shared: bool, remembers: bool) -> bool:
+    """Return whether the journal may lack frames: it is new or an older copy.
+
+    `shared`: ClickHouse has identities of other journals, too. `remembers`: an older database began to
+    remember them with a migration. Raises StoreError and JournalError.
+    """
+    known = journal.complete_since_ms
+    if shared:
+        behind = stored.last_batch(journal.name) > journal.highest_batch()
+        return behind or (known is None and (remembers or stored.any()))
+    behind = stored.last_ms() > journal.last_ms()  # clocks may step: the frames are looked for, too
+    latest = stored.latest(_LATEST)
+    return (
+        (known is None and remembers) or behind or any(journal.state(identity) is None for identity in latest)
     )

@@ -16,7 +16,8 @@ from typing import Any, Final, Protocol
 
 from indexer.clickhouse.faults import Fault
 from indexer.write.accepted_frame import AcceptedFrame
-from indexer.write.journal import BatchState, Journal, JournalError, KeptBatch
+from indexer.write.batch_state import BatchState, KeptBatch
+from indexer.write.journal import Journal, JournalError
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +30,24 @@ class FailedAttempt:
     """Why an attempt to write a batch failed, in words for clients.
 
     `fault` is None if the journal failed. `ended`: identities of frames that were refused for their bytes.
+    `waits`: the batch waits for another indexer. `left_out`: identities of frames that are not stored here.
     """
 
     told: str
     fault: Fault | None
     ended: frozenset[str] = frozenset()
+    waits: bool = False
+    left_out: frozenset[str] = frozenset()
+
+    @property
+    def gone(self) -> frozenset[str]:
+        """Frames that are no longer of the batch."""
+        return self.ended | self.left_out
+
+    @property
+    def of_one_batch(self) -> bool:
+        """Whether other batches may be stored meanwhile."""
+        return self.waits or (self.fault is not None and self.fault.of_one_batch)
 
 
 class _InThread(Protocol):
@@ -135,7 +149,7 @@ class SetAsideBatches:
             async with self._turn:
                 failed = await self._try(kept.token)
             stored = stored or failed is None
-            if failed is not None and not (failed.fault and failed.fault.of_one_batch):
+            if failed is not None and not failed.of_one_batch:
                 break  # the others would fail the same way
         return stored if waiting else None
 
@@ -145,7 +159,7 @@ class SetAsideBatches:
             return None  # stored, dropped or ended meanwhile
         failed = await self._attempt(token, units)
         if failed is not None and failed.ended:
-            rest = [unit for unit in units if unit.identity not in failed.ended]
+            rest = [unit for unit in units if unit.identity not in failed.gone]
             failed = await self._attempt(token, rest)
         if failed is None:
             log.info("event=batch_stored token=%s frames=%d", token, len(units))

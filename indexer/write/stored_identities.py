@@ -3,7 +3,8 @@
 An identity ends in a number that counts up. So 64 of one sender are a row with a mask of bits: 10 million are
 some 160,000 rows, and writing one twice changes nothing. A batch's identities are written after its rows, so
 one that is found here is stored in all kinds. Messages and `up` are left out: a row each, and the journal has
-them. Sync: runs in threads. Thread-safe.
+them. Where several indexers write, rows of each journal have the numbers of its stored batches. Sync: runs
+in threads. Thread-safe.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -27,6 +28,8 @@ _BITS: Final = 64
 _NUMBERED: Final = re.compile(r"(.*)/(0|[1-9][0-9]{0,17})(?:/days-([0-9]+))?", re.DOTALL)
 #: How sources begin: of frames, of parts of frames, and of identities without a number.
 _FRAME, _PART, _OTHER = "f", "p", "x"
+#: How the source of a journal's batches begins.
+_JOURNAL: Final = "j"
 #: Rows kept in memory after a look-up.
 _MAX_CACHED: Final = 50_000
 #: Days that an identity is kept beyond the days it is remembered: partitions are dropped as a whole.
@@ -70,9 +73,19 @@ def is_remembered(identity: str) -> bool:
 
 
 class StoredIdentities:
-    """Stores identities. `days`: how long they are remembered. `now_ms`: the wall clock."""
+    """Stores identities. `days`: how long they are remembered. `now_ms`: the wall clock.
 
-    def __init__(self, store: Store, days: int, now_ms: Callable[[], int]) -> None:
+    `batch_of`: the journal's name and the number of a token's batch, where several indexers write.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        days: int,
+        now_ms: Callable[[], int],
+        batch_of: Callable[[str], tuple[str, int]] | None = None,
+    ) -> None:
+        self._batch_of = batch_of
         self._store = store
         self._days = days
         self._now_ms = now_ms
@@ -85,6 +98,13 @@ class StoredIdentities:
         masks: Counter[tuple[str, int]] = Counter()
         for source, block, bit in {bit_of(unit.identity) for unit in units if is_remembered(unit.identity)}:
             masks[source, block] += 1 << bit  # each bit once
+        if self._batch_of is not None:
+            journal, number = self._batch_of(token)
+            masks[f"{_JOURNAL}{journal}", number // _BITS] += 1 << number % _BITS
+        self.write(f"{token}/identities", masks)
+
+    def write(self, token: str, masks: Mapping[tuple[str, int], int]) -> None:
+        """Write bits by source and block. Raises StoreError."""
         if not masks:
             return
         now_ms, rows = self._now_ms(), len(masks)
@@ -96,7 +116,7 @@ class StoredIdentities:
             "last_ms": np.full(rows, now_ms, np.uint64),
             "expires": np.full(rows, expires, np.uint16),
         }
-        self._store.insert(IDENTITIES, columns, token=f"{token}/identities")
+        self._store.insert(IDENTITIES, columns, token=token)
         with self._lock:
             self._writes += 1
             for key in masks:
@@ -122,6 +142,7 @@ class StoredIdentities:
         rows = self._store.rows(
             f"SELECT source, block, groupBitOr(mask), max(last_ms) AS at FROM {IDENTITIES}"
             f" WHERE expires = (SELECT max(expires) FROM {IDENTITIES})"
+            f" AND substring(source, 1, 1) IN ('{_FRAME}', '{_PART}', '{_OTHER}')"
             " GROUP BY source, block ORDER BY at DESC LIMIT {n:UInt32}",
             {"n": max_identities},
         )
@@ -130,16 +151,39 @@ class StoredIdentities:
             for source, block, mask, _ in rows
         ]
 
+    def last_batch(self, journal: str) -> int:
+        """Return the highest number of a journal's stored batches; 0 for none. Raises StoreError."""
+        rows = self._store.rows(
+            f"SELECT block, groupBitOr(mask) FROM {IDENTITIES} WHERE source = {{source:String}}"
+            " GROUP BY block ORDER BY block DESC LIMIT 1",
+            {"source": f"{_JOURNAL}{journal}"},
+        )
+        return max((int(block) * _BITS + int(mask).bit_length() - 1 for block, mask in rows), default=0)
+
+    def any(self) -> bool:
+        """Return whether any identity is stored. Raises StoreError."""
+        return bool(self._store.rows(f"SELECT 1 FROM {IDENTITIES} LIMIT 1"))
+
     def last_ms(self) -> int:
         """Return when identities were last written; 0 for never. Raises StoreError."""
         ((at_ms,),) = self._store.rows(f"SELECT max(last_ms) FROM {IDENTITIES}")
         return int(at_ms)
 
-    def _read(self, source: str, block: int) -> int:
-        ((mask,),) = self._store.rows(
-            f"SELECT groupBitOr(mask) FROM {IDENTITIES}"
-            " WHERE source GLOBAL IN (SELECT source FROM wanted) AND block = {block:UInt64}",
-            {"block": block},
-            sent=[SentTable("wanted", {"source": [source]})],
+    def read(self, sources: Collection[str], first: int, last: int) -> dict[tuple[str, int], int]:
+        """Return the masks of sources in blocks from the first to the last. Raises StoreError."""
+        rows = self._store.rows(
+            f"SELECT source, block, groupBitOr(mask) FROM {IDENTITIES}"
+            " WHERE source GLOBAL IN (SELECT source FROM wanted)"
+            " AND block BETWEEN {first:UInt64} AND {last:UInt64} GROUP BY source, block",
+            {"first": first, "last": last},
+            sent=[SentTable("wanted", {"source": list(sources)})],
         )
-        return int(mask)
+        return {(source, int(block)): int(mask) for source, block, mask in rows}
+
+    def has_between(self, first: str, end: str) -> bool:
+        """Return whether there is a source from `first` to before `end`. Raises StoreError."""
+        sql = f"SELECT 1 FROM {IDENTITIES} WHERE source >= {{a:String}} AND source < {{b:String}} LIMIT 1"
+        return bool(self._store.rows(sql, {"a": first, "b": end}))
+
+    def _read(self, source: str, block: int) -> int:
+        return self.read([source], block, block).get((source, block), 0)

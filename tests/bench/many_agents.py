@@ -265,6 +265,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="meterhouse-bench-") as name:
         house = House(Path(name), args.batching, own_clocks=False)
         del house.indexer.environ["METERHOUSE_INDEXER__ACKNOWLEDGE_S"]  # its default
+        house.indexer.environ["METERHOUSE_INDEXER__BATCH__PARTS_PER_S"] = "10"  # it is alone
         try:
             house.start_without_agent()
             return run(house, args)

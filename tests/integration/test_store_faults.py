@@ -24,7 +24,7 @@ from indexer.clickhouse.schema import Retention
 from indexer.clickhouse.store import Store, StoreError, open_store
 from indexer.run import run
 from indexer.service import IndexerService
-from indexer.settings import JournalSettings, Settings
+from indexer.settings import BatchSettings, JournalSettings, Settings
 from indexer.write.frame_to_columns import to_rows
 from shim.service import run as run_shim
 from shim.settings import ShimSettings
@@ -52,6 +52,7 @@ CODES = {
     49: "fails (code 49",
 }
 INSERT = b"INSERT INTO".hex()
+AT_ONCE = BatchSettings(parts_per_s=0)
 SECRETS = ("s3cret", "INSERT", "incoming_counters", "http://", "DB::Exception")
 
 
@@ -73,7 +74,7 @@ class Indexer:
 
     async def start(self, **fields: Any) -> None:
         journal = JournalSettings(path=str(self._directory / "journal.sqlite"))
-        tree = {"dsn": self.dsn, "listen": "127.0.0.1:0", "journal": journal, "up": False}
+        tree = {"dsn": self.dsn, "listen": "127.0.0.1:0", "journal": journal, "up": False, "batch": AT_ONCE}
         self.service = IndexerService(Settings(**(tree | fields)))  # type: ignore[arg-type]
         await self.service.start()
         self.session = aiohttp.ClientSession(f"http://{self.service.address}")

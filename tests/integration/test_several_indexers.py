@@ -1,0 +1,175 @@
+"""Several indexers with a journal each over one server: every frame and message counts once.
+
+Claims (indexer/write/frame_claims.py) decide which of them stores a frame.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from agent.wire.frame import Frame, encode
+from agent.wire.release import Release
+from indexer.clickhouse.store import Store, open_store
+from indexer.service import IndexerService
+from indexer.settings import BatchSettings, JournalSettings, Settings
+from tests.support.clickhouse_http import FaultRule, FaultRules
+from tests.support.frames import FrameRows, make_frame
+
+NOW_S = int(time.time()) // 10 * 10
+HOP = Release(1).headers()
+
+
+@pytest.fixture
+def faults(clickhouse_port: int) -> Iterator[FaultRules]:
+    rules = FaultRules(clickhouse_port)
+    yield rules
+    rules.set()
+
+
+class Indexers:
+    """Indexers by name, each with a journal that survives its end."""
+
+    def __init__(self, dsn: str, directory: Path) -> None:
+        self.store: Store = open_store(dsn, pool=1)
+        self._dsn, self._directory = dsn, directory
+        self.running: dict[str, IndexerService] = {}
+        self.session = aiohttp.ClientSession()
+
+    def settings(self, name: str) -> Settings:
+        return Settings(
+            dsn=self._dsn,
+            listen="127.0.0.1:0",
+            up=False,
+            acknowledge_s=1.0,
+            drain_s=0.2,
+            batch=BatchSettings(parts_per_s=0),
+            journal=JournalSettings(path=str(self._directory / f"{name}.sqlite")),
+        )
+
+    async def start(self, *names: str) -> None:
+        for name in names:
+            self.running[name] = IndexerService(self.settings(name))
+            await self.running[name].start()
+
+    async def stop(self, name: str) -> None:
+        await self.running.pop(name).stop()
+
+    async def post(self, name: str, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, str]:
+        url = f"http://{self.running[name].address}{path}"
+        async with self.session.post(url, data=body, headers=headers) as response:
+            return response.status, await response.text()
+
+    async def send(self, name: str, frame: Frame, headers: Mapping[str, str] | None = None) -> int:
+        return (await self.post(name, "/v1/frames", encode(frame), headers or {}))[0]
+
+    async def until_stored(self, name: str, frame: Frame, headers: Mapping[str, str] | None = None) -> None:
+        deadline = time.monotonic() + 30
+        while (status := await self.send(name, frame, headers)) != 200:
+            assert status == 503
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+
+    def counts(self) -> list[int]:
+        """Rows of both kinds, in the finest and the coarsest rollup."""
+        tables = ("counters_10s", "counters_1d", "distributions_10s", "distributions_1d")
+        sums = {"counters": "sum(value)", "distributions": "sum(count)"}
+        return [
+            int(self.store.rows(f"SELECT {sums[table.partition('_')[0]]} FROM {table}")[0][0])
+            for table in tables
+        ]
+
+
+@pytest.fixture
+async def indexers(migrated_http_dsn: str, tmp_path: Path, faults: FaultRules) -> AsyncIterator[Indexers]:
+    them = Indexers(migrated_http_dsn, tmp_path)
+    await them.start("a", "b")
+    yield them
+    faults.set()
+    for name in list(them.running):
+        await them.stop(name)
+    await them.session.close()
+    them.store.close()
+
+
+def frame(number: int) -> Frame:
+    rows = FrameRows(counters=[("hits", {}, NOW_S, 1.0)], distributions=[("took", {}, NOW_S, [1.0])])
+    return make_frame(rows, sequence=number, created_ms=time.time_ns() // 1_000_000)
+
+
+async def test_a_half_stored_frame_waits_for_the_journal_that_has_it(
+    indexers: Indexers, faults: FaultRules
+) -> None:
+    """The seam: counters are stored, distributions are not, and the indexer is gone."""
+    one = frame(1)
+    faults.set(FaultRule(b"incoming_distributions".hex(), 241))
+    assert await indexers.send("a", one) == 503
+    await indexers.stop("a")
+    faults.set()
+    assert await indexers.send("b", one, HOP) == 503, "nobody but a knows which rows are stored"
+    await indexers.start("a")
+    await indexers.until_stored("b", one, HOP)
+    assert indexers.counts() == [1] * 4
+    assert await indexers.send("a", one) == 200
+    assert indexers.counts() == [1] * 4
+
+
+async def test_a_lost_journal_is_given_up_by_a_person(indexers: Indexers, faults: FaultRules) -> None:
+    """Then the kinds that were stored count twice, and no others, as docs/reliability.md says."""
+    one = frame(1)
+    faults.set(FaultRule(b"incoming_distributions".hex(), 241))
+    assert await indexers.send("a", one) == 503
+    await indexers.stop("a")
+    faults.set()
+    assert await indexers.send("b", one, HOP) == 503
+    assert await indexers.send("b", one, Release(1, journal_lost=True).headers()) == 200
+    assert indexers.counts() == [2, 2, 1, 1]
+
+
+async def test_a_released_frame_is_not_stored_by_the_one_that_returns(
+    indexers: Indexers, faults: FaultRules
+) -> None:
+    """Its batch is in the journal, and no claim of it in ClickHouse: so it stores nothing at its return."""
+    one, two = frame(1), frame(2)
+    faults.set(FaultRule(b"INTO `identities`".hex(), 241), FaultRule(b"INTO identities".hex(), 241))
+    assert await indexers.send("a", one) == 503
+    await indexers.stop("a")
+    faults.set()
+    await indexers.until_stored("b", one, HOP)
+    await indexers.start("a")
+    assert await indexers.send("a", one) == 200, "a copy that comes late: b has stored it"
+    assert await indexers.send("a", two) == 200
+    assert await indexers.send("b", one, Release(2).headers()) == 200
+    assert indexers.counts() == [2] * 4
+
+
+async def test_messages_with_a_key_may_go_to_any_indexer(indexers: Indexers) -> None:
+    body = json.dumps(
+        [{"org_id": 1, "project_id": 1, "name": "m", "type": "c", "value": 1, "timestamp": NOW_S, "tags": {}}]
+    ).encode()
+    headers = {"Content-Type": "application/json", "Idempotency-Key": "k1"}
+    for name in ("a", "b", "a"):
+        status, text = await indexers.post(name, "/v1/messages", body, headers)
+        assert status == 200, text
+    assert indexers.counts()[:2] == [1, 1]
+
+
+async def test_a_journal_has_one_indexer(indexers: Indexers) -> None:
+    """In this process the lock is ours already, so another one tries."""
+    program = (
+        "import sys; from pathlib import Path; from indexer.clickhouse.data_lock import DataLock\n"
+        "try:\n    DataLock(Path(sys.argv[1]))\nexcept OSError as e:\n    print(e.strerror or e)"
+    )
+    path = indexers.settings("a").journal.path
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, path, stdout=asyncio.subprocess.PIPE
+    )
+    told, _ = await process.communicate()
+    assert b"another meterhouse (pid" in told

@@ -1,0 +1,92 @@
+"""Which frames are a batch, and which leave it, where several indexers write."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agent.wire.frame import FrameError
+from agent.wire.release import Release, release_of
+from indexer.write.batch_claims import GO, BatchClaims, WaitsError, divided
+from indexer.write.frame_claims import FrameClaims
+from indexer.write.identity import OF_KEYLESS
+from indexer.write.journal import Journal
+from tests.support.bit_table import MemoryBits
+from tests.support.frames import counter_frame, unit
+
+FIRST, SECOND = (unit(counter_frame({"a": 1.0}, 0, sequence=n)) for n in (1, 2))
+
+
+def journal_at(path: Path) -> Journal:
+    return Journal(path, max_identities=10, max_age_ms=10**9, max_aside_bytes=1 << 20)
+
+
+def test_released_frames_and_messages_with_a_key_are_batches_of_their_own() -> None:
+    keyed = replace(FIRST, identity="messages/1:1/stream/x/1-0/2-0/1")
+    keyless = replace(FIRST, identity=f"messages/1:1/{OF_KEYLESS}0123/1")
+    batches = divided([FIRST, keyed, replace(SECOND, hop=1), SECOND, keyless])
+    assert [units for _, units in batches] == [
+        [FIRST, SECOND, keyless],
+        [keyed],
+        [replace(SECOND, hop=1)],
+    ]
+    assert batches[1][0] == keyed.identity, "ClickHouse knows it at any indexer"
+
+
+def test_a_frame_that_another_indexer_claimed_leaves_the_batch(tmp_path: Path) -> None:
+    table, journal = MemoryBits(), journal_at(tmp_path / "journal.sqlite")
+    FrameClaims(table).claim("other", [replace(FIRST, hop=1)])
+    claims = BatchClaims(FrameClaims(table), journal)
+    journal.begin("t", [FIRST, SECOND], 1)
+    left, answers = claims.decide("t", [FIRST, SECOND])
+    assert left == [SECOND]
+    assert set(answers) == {FIRST.identity}
+    assert journal.find(FIRST.identity) is None
+    assert [u.identity for _, units in journal.unfinished() for u in units] == [SECOND.identity]
+    assert GO in journal.stored_parts("t")
+    journal.close()
+
+
+def test_a_released_frame_waits_for_the_journal_that_may_have_it(tmp_path: Path) -> None:
+    """Until that one withdraws, stores it, or is declared lost; its hop survives in the journal."""
+    table, journal = MemoryBits(), journal_at(tmp_path / "journal.sqlite")
+    FrameClaims(table).claim("other", [FIRST])
+    released = replace(FIRST, hop=1)
+    claims = BatchClaims(FrameClaims(table), journal)
+    assert claims.acceptable([released, SECOND])[0] == [SECOND]
+    journal.begin("t", [released], 1)
+    with pytest.raises(WaitsError):
+        claims.decide("t", [released])
+    journal.note_journal_lost(released.identity)
+    ((_, units),) = journal.unfinished()
+    assert (units[0].hop, units[0].journal_lost) == (1, True)
+    assert claims.decide("t", units)[0] == units
+    journal.close()
+
+
+def test_the_journal_has_a_name_and_numbers_its_batches(tmp_path: Path) -> None:
+    journal = journal_at(tmp_path / "journal.sqlite")
+    assert journal.highest_batch() == 0
+    journal.begin("t", [FIRST], 1)
+    name = journal.batch_of("t")
+    assert name == (journal.name, 1)
+    journal.close()
+    again = journal_at(tmp_path / "journal.sqlite")
+    assert (again.batch_of("t"), again.highest_batch()) == (name, 1)
+    again.close()
+    other = journal_at(tmp_path / "other.sqlite")
+    assert other.name != name[0]
+    other.close()
+
+
+@pytest.mark.parametrize("release", [Release(), Release(1), Release(9, journal_lost=True)])
+def test_headers_of_a_release(release: Release) -> None:
+    assert release_of(release.headers()) == release
+
+
+@pytest.mark.parametrize("hop", ["", "10", "-1", "x", "²"])
+def test_a_hop_that_is_none(hop: str) -> None:
+    with pytest.raises(FrameError, match="expected a number from 0 to 9"):
+        release_of({"Meterhouse-Hop": hop})
