@@ -28,6 +28,10 @@ PARTS: Final = {"test": ("test",), "all": ("all",), "shim": ("shim",), "agent": 
 BUILD: Final = "build"
 #: Node, which builds the web page where the machine has none: `deploy/locks/install` asks for it.
 PAGE: Final = "page"
+#: uv, which `deploy/locks/install` installs the others with.
+INSTALLER: Final = "installer"
+#: Packages that the embedded ClickHouse requires for data frames and Arrow tables, 250 MB: we use neither.
+UNUSED: Final = {"test": ("pyarrow",), "all": ("pandas", "pyarrow", "python-dateutil")}
 PYTHONS: Final = ("3.11", "3.12", "3.13")
 PLATFORMS: Final = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28")
 _COMMON: Final = ("--no-config", "--quiet", "--index-url", "https://pypi.org/simple")
@@ -41,7 +45,7 @@ def project() -> dict[str, Any]:
 
 def build_requirements() -> dict[str, list[str]]:
     """Return the packages that building needs, by the name of their lock."""
-    return {BUILD: project()["build-system"]["requires"], PAGE: [NODE]}
+    return {BUILD: project()["build-system"]["requires"], PAGE: [NODE], INSTALLER: ["uv"]}
 
 
 def _uv(*args: str) -> None:
@@ -54,18 +58,24 @@ def _uv(*args: str) -> None:
 
 def _lock(part: str, source: str, extras: Sequence[str], *more: str) -> None:
     given = [f"--extra={extra}" for extra in extras]
-    target = str(LOCKS / f"{part}.txt")
-    _uv(
-        source,
-        *given,
-        "--universal",
-        "--python-version=3.11",
-        "--generate-hashes",
-        _HEADER,
-        "-o",
-        target,
-        *more,
-    )
+    unused = UNUSED.get(part, ())
+    given += [f"--no-emit-package={name}" for name in unused]
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as overrides:
+        overrides.writelines(f"{name}; sys_platform == 'never'\n" for name in unused)
+        overrides.flush()
+        given += ["--overrides", overrides.name]
+        target = str(LOCKS / f"{part}.txt")
+        _uv(
+            source,
+            *given,
+            "--universal",
+            "--python-version=3.11",
+            "--generate-hashes",
+            _HEADER,
+            "-o",
+            target,
+            *more,
+        )
 
 
 def _check_wheels() -> None:

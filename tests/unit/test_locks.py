@@ -13,7 +13,18 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.support.locks import BUILD, LOCKS, PAGE, PARTS, PYTHONS, ROOT, build_requirements, project
+from tests.support.locks import (
+    BUILD,
+    INSTALLER,
+    LOCKS,
+    PAGE,
+    PARTS,
+    PYTHONS,
+    ROOT,
+    UNUSED,
+    build_requirements,
+    project,
+)
 
 ENTRY = re.compile(r"^(?P<pin>[^\s#].*?)(?P<hashes>(?: \\\n    --hash=sha256:[0-9a-f]{64})*)$", re.MULTILINE)
 
@@ -27,7 +38,7 @@ def _pins(part: str) -> list[tuple[Requirement, int]]:
 def _wanted(part: str) -> Iterator[Requirement]:
     """Yield the requirements of pyproject.toml, with the extras of its extras."""
     about = project()
-    if part in (BUILD, PAGE):
+    if part in (BUILD, PAGE, INSTALLER):
         yield from map(Requirement, build_requirements()[part])
         return
     yield from map(Requirement, about["project"]["dependencies"])
@@ -40,7 +51,7 @@ def _wanted(part: str) -> Iterator[Requirement]:
                 yield requirement
 
 
-@pytest.mark.parametrize("part", [*PARTS, BUILD, PAGE])
+@pytest.mark.parametrize("part", [*PARTS, BUILD, PAGE, INSTALLER])
 def test_all_is_locked(part: str) -> None:
     pins = _pins(part)
     assert all(count > 0 for _, count in pins), "an entry without a hash"
@@ -63,6 +74,11 @@ def test_parts_agree() -> None:
     versions = {part: {(pin.name, str(pin.specifier)) for pin, _ in _pins(part)} for part in (*PARTS, BUILD)}
     for part, pinned in versions.items():
         assert pinned <= versions["test"], part
+
+
+def test_what_the_engine_does_not_need_is_left_out() -> None:
+    for part, names in UNUSED.items():
+        assert not {canonicalize_name(pin.name) for pin, _ in _pins(part)} & set(names), part
 
 
 def test_the_container_is_installed_from_locks() -> None:
