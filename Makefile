@@ -95,6 +95,8 @@ packages:
 	command -v node >/dev/null || missing+=" nodejs"; \
 	command -v npm >/dev/null || missing+=" npm"; \
 	command -v faketime >/dev/null || missing+=" faketime"; \
+	command -v java >/dev/null || missing+=" default-jre-headless"; \
+	[ -e /usr/share/java/zookeeper.jar ] || missing+=" libzookeeper-java"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" != 0 ]; then echo "the tests need: apt-get install$$missing" >&2; exit 1; fi; \
 	export DEBIAN_FRONTEND=noninteractive; \

@@ -74,6 +74,16 @@ def look(store: Store, cluster: str) -> ClusterNodes:
     return ClusterNodes(nodes, max(0, replicas - len(nodes)))
 
 
+def own_node(store: Store) -> ClusterNode:
+    """Return the connected node, whose database exists. Raises StoreError."""
+    rows = store.rows(
+        "SELECT table, groupUniqArray(name) FROM system.columns WHERE database = currentDatabase()"
+        " GROUP BY table"
+    )
+    columns = {str(table): frozenset(map(str, names)) for table, names in rows}
+    return ClusterNode("", columns, has_database=True, alp=store.knows("enable_alp_codec"))
+
+
 def definitions(store: Store, cluster: str) -> dict[str, str]:
     """Return the statement that made each table, from any node that has it. Raises StoreError."""
     rows = store.system_rows(

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from indexer.clickhouse.schema.cluster_nodes import ClusterNodes, definitions, look
+from indexer.clickhouse.schema.cluster_nodes import ClusterNode, ClusterNodes, definitions, look, own_node
 from indexer.clickhouse.schema.ddl import DdlStatement, copied, without_alp
 from indexer.clickhouse.schema.render import Layout, on_cluster
 from indexer.clickhouse.store import Store, StoreError
@@ -41,7 +41,7 @@ class TableMaker:
         self._here = here
         self._nodes: ClusterNodes | None = None
         self._definitions: Mapping[str, str] | None = None
-        self._own: frozenset[str] = frozenset()
+        self._own: ClusterNode | None = None
         self._said_silent = 0
         self._issued: list[DdlStatement] = []
         self.alp = store.knows("enable_alp_codec")
@@ -61,8 +61,7 @@ class TableMaker:
         if self._here or missing:
             store.create_database(on_cluster=not self._here, settings=self._settings())
         if self._here:
-            found = store.rows("SELECT name FROM system.tables WHERE database = currentDatabase()")
-            self._own = frozenset(name for (name,) in found)
+            self._own = own_node(store)
 
     def run(self, statement: DdlStatement, layout: Layout) -> None:
         """Run a statement if a node needs it. Raises StoreError."""
@@ -70,7 +69,9 @@ class TableMaker:
         if nodes is None:
             self._issue(statement.text)
         elif self._here:
-            if statement.column or (statement.table and statement.table not in self._own):
+            if statement.column:
+                self._own = own_node(self._store)  # with the tables made meanwhile
+            if statement.table and not (self._own is not None and self._own.has(statement)):
                 self._issue(self._text(statement, layout, nodes))
         elif not nodes.all_have(statement):
             self._issue(self._text(statement, layout, nodes))
