@@ -45,6 +45,7 @@ from agent.receive.listeners import Listeners, stream_listeners
 from agent.runtime import logs
 from agent.runtime.clock import Clock
 from agent.runtime.loop import Loop
+from agent.runtime.reload_actions import Hangup, ReloadActions
 from agent.settings import AgentSettings, Tls
 from agent.telemetry.admin_http import AdminServer
 from agent.telemetry.metrics import MetricSources, exposition
@@ -62,6 +63,8 @@ _GC_THRESHOLDS: Final = (100_000, 1_000, 1_000)
 #: Maximum batches read between two frames, when packets pile up.
 _TURNS_PER_FRAME: Final = 16
 _BUCKET_MS: Final = BUCKET_SECONDS * 1000
+#: SIGHUP does not read these again.
+_NEEDS_RESTART: Final = "settings and the mapping"
 #: After a clock jump rows may belong to buckets that ended this long ago.
 _BEFORE_JUMP_MS: Final = 6 * _BUCKET_MS
 
@@ -114,8 +117,20 @@ def _signals(loop: Loop) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # signals belong to the main thread
         return
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(number, lambda *_: loop.stop()) for number in numbers]
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = [signal.signal(number, lambda *_: loop.stop()) for number in numbers[:2]]
+    hangup, reloads = Hangup(), ReloadActions(logs.Log(), _NEEDS_RESTART)
+
+    def run() -> None:
+        reloads.run_at_once()
+
+    def hung_up(*_: object) -> None:
+        if hangup.is_of_terminal():
+            loop.stop()
+        else:
+            loop.call_soon_threadsafe(run)
+
+    before.append(signal.signal(signal.SIGHUP, hung_up))
     try:
         yield
     finally:

@@ -8,9 +8,12 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 
+from agent.runtime.logs import Log
+from agent.runtime.reload_actions import ReloadActions
 from indexer.clickhouse.store import Store
 from indexer.clickhouse.wait_for_store import started
 from indexer.http.listening_sockets import START_WAIT_S
+from indexer.http.reload_signal import reloading
 from indexer.service import IndexerService
 from indexer.settings import Settings
 from indexer.write.journal import JournalError
@@ -40,7 +43,8 @@ async def run(
     try:
         if ready is not None:
             ready(service)
-        await stopping.wait()
+        with reloading(ReloadActions(Log("indexer.reload")), stopping):
+            await stopping.wait()
     finally:
         await service.stop()
         for signum in (signal.SIGTERM, signal.SIGINT):

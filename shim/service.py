@@ -23,6 +23,8 @@ import msgspec
 from aiohttp import web
 
 from agent.config.host_port import format_host_port, parse_host_port
+from agent.runtime.logs import Log
+from agent.runtime.reload_actions import ReloadActions
 from indexer.access.grants import EntryError
 from indexer.clickhouse.schema.eras import eras_for_reading
 from indexer.clickhouse.store import Store, open_store
@@ -31,6 +33,7 @@ from indexer.deletion.deletion_request import DeletionRequest, DeletionResult
 from indexer.http.authenticator import Authenticator
 from indexer.http.handshake import ListenerTls, listener_tls
 from indexer.http.listening_sockets import START_WAIT_S, close, listen, port_of
+from indexer.http.reload_signal import reloading
 from indexer.http.web_pages import WebPageRules
 from indexer.intern.series import Change
 from indexer.subscriptions.messages_of_subscriptions import SubscriptionWrites
@@ -105,8 +108,10 @@ class ShimService:
         socks: list[socket.socket] | None = None,
         metrics: ShimMetrics | None = None,
         beside: Beside | None = None,
+        reloads: ReloadActions | None = None,
     ) -> None:
         self._beside = beside
+        self.reloads = reloads or ReloadActions(Log("shim.reload"))
         self._limits = limits
         self._subscribe = subscribe
         self._evaluating: Sequence[asyncio.Task[None]] = ()
@@ -215,6 +220,7 @@ class ShimService:
             started_ms=time.time_ns() // 1_000_000,
             ping=lambda: store.command("SELECT 1"),
             notices=self._notices,
+            reloads=self.reloads,
             alertmanagers=lambda: self._notifier.urls if self._notifier else (),
             limits=self._limits or limits_of(settings.indexers),
             delete=self._deletions(),
@@ -248,6 +254,8 @@ class ShimService:
         await self._notifier.start()
         self._lease = open_lease(settings.lease, self.metrics)
         self._rules.start(self._notifier, self._lease, url, self._notices)
+        self.reloads.add("rules", self._rules.reload)
+        self.reloads.add("alertmanagers", self._notifier.reload)
         if write is not None and settings.subscriptions.evaluate:
             jobs = SubscriptionJobs(store, write, settings, self.metrics, self._lease, self._pool)
             self._evaluating = jobs.start(languages, edge)
@@ -399,6 +407,7 @@ async def run(
     try:
         if ready is not None:
             ready(service)
-        await stop.wait()
+        with reloading(service.reloads, stop):
+            await stop.wait()
     finally:
         await service.stop()

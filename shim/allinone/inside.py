@@ -62,7 +62,9 @@ async def start(settings: File, agent: AgentKeeper, socks: Sockets, closing: Asy
     freeze_started()
     status = _status_line(settings, agent, indexer, metrics)
     return Running(
-        _banner(settings, agent.addresses, indexer.url, api.url), status.run if status is not None else None
+        _banner(settings, agent.addresses, indexer.url, api.url),
+        status.run if status is not None else None,
+        api.reloads,
     )
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from agent.runtime.reload_actions import ReloadActions
+
 #: Shows the status until it is cancelled.
 StatusLoop = Callable[[], Coroutine[Any, Any, None]]
 
@@ -21,7 +23,8 @@ class Sockets:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """Indexer and API that run: the text with all addresses, and the status line with something to ask."""
+    """Indexer and API that run: the text with all addresses, the status line, the actions of SIGHUP."""
 
     banner: str
     status_line: StatusLoop | None
+    reloads: ReloadActions

@@ -34,6 +34,7 @@ from indexer.clickhouse.data_lock import DataLock
 from indexer.clickhouse.dsn import data_path
 from indexer.http.interpreter_lock import switch_often
 from indexer.http.listening_sockets import START_WAIT_S, close, listen, port_of
+from indexer.http.reload_signal import reloading
 from shim.allinone.agent_keeper import AgentKeeper
 from shim.allinone.agent_process import STOP_S, ChildError
 from shim.allinone.parts import Running, Sockets
@@ -90,7 +91,8 @@ async def _serve(settings: File, arguments: list[str], environ: Mapping[str, str
         agent, running = parts
         signals.started = True
         print(running.banner, flush=True)
-        await _watch(signals.stop, agent, running.status_line)
+        with reloading(running.reloads, signals.stop):
+            await _watch(signals.stop, agent, running.status_line)
         return await agent.stop(STOP_S) or 0
 
 

@@ -10,6 +10,7 @@ from typing import Final, ParamSpec, TypeVar
 
 from aiohttp import web
 
+from agent.runtime.reload_actions import ReloadActions
 from indexer.access.grants import Grant
 from indexer.http.authenticator import Authenticator
 from indexer.http.web_pages import WebPageRules
@@ -50,6 +51,7 @@ class HttpContext:
     started_ms: int
     ping: Callable[[], None]  # asks the store for a sign of life; raises StoreError
     notices: ServerNotices
+    reloads: ReloadActions
     #: the URLs that alerts are posted to
     alertmanagers: Callable[[], Sequence[str]] = tuple
     #: an org's limits of ingest and their use; may block (shim/http/ingest_limits.py)

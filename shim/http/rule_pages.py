@@ -107,15 +107,12 @@ async def alerts(request: web.Request) -> web.Response:
 
 
 async def reload(request: web.Request) -> web.Response:
-    """Read changed rule files now, for the operator."""
+    """Reload now, as SIGHUP does, for the operator."""
     if not sees_server(request):
         return plain('Forbidden: the right "admin" is needed.\n', 403)
-    evaluator = request.app[CONTEXT].rules.evaluator
-    if evaluator is not None:
-        await evaluator.reload()
-        errors = [evaluator.directory.error, *(one.error for one in evaluator.directory.files.values())]
-        if any(errors):
-            return plain("failed to reload config: " + "\n".join(e for e in errors if e) + "\n", 500)
+    problems = await request.app[CONTEXT].reloads.run()
+    if problems:
+        return plain("failed to reload config: " + "\n".join(problems) + "\n", 500)
     return plain("")
 
 

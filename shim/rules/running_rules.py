@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -77,6 +78,15 @@ class RunningRules:
         directory = RuleDirectory(of.path, self._single, limits=of)
         self.evaluator = RuleEvaluator(directory, self._edge, parts, pool, notices)
         self._task = asyncio.create_task(self.evaluator.run(), name="shim-rules")
+
+    async def reload(self) -> Sequence[str]:
+        """Read changed files now; return the problems of all files."""
+        evaluator = self.evaluator
+        if evaluator is None:
+            return []
+        await evaluator.reload()
+        errors = [evaluator.directory.error, *(one.error for one in evaluator.directory.files.values())]
+        return [error for error in errors if error]
 
     async def stop(self) -> None:
         """End all groups and give up their leases. Twice does nothing."""

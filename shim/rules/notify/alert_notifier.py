@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -85,6 +85,7 @@ class AlertNotifier:
         self._tls = _tls(of)
         self._lines: dict[Alertmanager | str, _Line] = {}
         self._looking: asyncio.Task[None] | None = None
+        self._look_lock = asyncio.Lock()
 
     @property
     def urls(self) -> list[str]:
@@ -109,6 +110,12 @@ class AlertNotifier:
         for line in self._lines.values():
             if due := [self._lasting(alert, now_ms) for alert in line.book.due(told, now_ms)]:
                 line.sender.put(due)
+
+    async def reload(self) -> Sequence[str]:
+        """Look for Alertmanagers now; return the problems of their sources."""
+        if self._looking is None:
+            return []
+        return [f"Alertmanagers of {source}: {text}" for source, text in (await self._look()).items()]
 
     async def stop(self) -> None:
         """Send the queues for a while, and close all connections."""
@@ -144,8 +151,12 @@ class AlertNotifier:
             except Exception:
                 _log.exception("event=alertmanagers_not_looked_for")
 
-    async def _look(self) -> None:
-        """Start senders of new Alertmanagers, and stop those of ones that are gone."""
+    async def _look(self) -> Mapping[str, str]:
+        """Start senders of new Alertmanagers, stop those of ones that are gone; return the problems."""
+        async with self._look_lock:  # an operator may ask for it at any time
+            return await self._look_once()
+
+    async def _look_once(self) -> Mapping[str, str]:
         found = await asyncio.to_thread(self._discovery.look)
         self._tell(found.problems)
         gone = [at for at in self._lines if isinstance(at, Alertmanager) and at not in found.alertmanagers]
@@ -158,6 +169,7 @@ class AlertNotifier:
                 self._lines[at] = self._alertmanager_line(at)
                 _log.info("event=alertmanager_found url=%s", at.url)
         self._metrics.alertmanagers.set(len(found.alertmanagers))
+        return found.problems
 
     def _tell(self, problems: dict[str, str]) -> None:
         for source, problem in problems.items():

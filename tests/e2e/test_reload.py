@@ -1,0 +1,51 @@
+"""SIGHUP of agent, indexer and `up`: it reloads, ends nothing, and tells which changes need a restart."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.product import Starter, get, wait_for
+from tests.e2e.services import start_agent
+
+pytestmark = pytest.mark.e2e
+
+RULES = "groups: [{name: one, rules: [{record: a, expr: b}]}]"
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Starter]:
+    starter = Starter(tmp_path)
+    yield starter
+    starter.clear()
+
+
+def test_rules_are_read_at_once_and_nothing_ends(start: Starter, tmp_path: Path) -> None:
+    file = tmp_path / "rules.yml"
+    file.write_text(RULES)
+    environ = {"METERHOUSE_SHIM__RULES__PATH": str(file), "METERHOUSE_SHIM__RULES__RELOAD_S": "3600"}
+    up = start.up(environ=environ)
+
+    def groups() -> list[str]:
+        status, body = get(f"{up.api.url}/api/v1/rules")
+        return [group["name"] for group in json.loads(body)["data"]["groups"]] if status == 200 else []
+
+    wait_for(lambda: groups() == ["one"], "the rules", 60)
+    file.write_text(RULES.replace("one", "other"))
+    up.signal_group(signal.SIGHUP)
+    wait_for(lambda: groups() == ["other"], "the changed rules", 60)
+    up.find(r"reload_ended reloaded=rules,alertmanagers failed=nothing .*needs_restart=", 60)
+    file.write_text("groups: [{")
+    up.signal_group(signal.SIGHUP)
+    up.find(r"reload_failed what=rules problems=1", 60)
+    assert groups() == ["other"]
+
+
+def test_an_agent_goes_on(start: Starter) -> None:
+    agent, _ = start_agent(start, "http://127.0.0.1:9", "one")
+    agent.signal_group(signal.SIGHUP)
+    agent.find(r"reload_ended reloaded=nothing .*needs_restart='settings and the mapping'")
