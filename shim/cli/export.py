@@ -1,8 +1,9 @@
 """The subcommand `meterhouse export`: writes the values of metrics into a file, by a running API.
 
 It asks for one metric and a stretch of time in turn. The stretch is so short that an answer has at most about
-MAX_POINTS points, so the memory is bounded. Beside the file is `FILE.export` with the place reached: run
-again, it goes on from there.
+MAX_POINTS points, so the memory is bounded; OpenMetrics has one series after another, so temporary files hold
+the points of a metric. Beside the file is `FILE.export` with the place reached: run again, it goes on from
+there.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, NamedTuple
 
 import msgspec
 
@@ -22,6 +24,7 @@ from agent.runtime.replace_file import replace_file
 from shim.cli.client import AskError, ask
 from shim.cli.export_rows import COLUMNS, QUERIES, OpenMetricsRows, csv_rows, kind_of, selector_of
 from shim.cli.options import api_options
+from shim.cli.series_spool import SeriesSpool
 from shim.cli.times import positive_duration_s, time_s, utc, with_negative_values
 
 FORMATS: Final = {".csv": "csv", ".om": "openmetrics", ".openmetrics": "openmetrics", ".parquet": "parquet"}
@@ -127,6 +130,20 @@ def _state(args: argparse.Namespace) -> ExportState:
     return state
 
 
+class ExportedMetric(NamedTuple):
+    """One type of a metric. `place`: its name in the state, ascending in the order of the export."""
+
+    place: str
+    name: str
+    kind: str
+    type: str  # empty: the only one
+
+    @property
+    def shown(self) -> str:
+        """The name of its family in OpenMetrics, where a name has one type."""
+        return f"{self.name}_{self.kind}" if self.type and self.place != self.name else self.name
+
+
 class Exporter:
     """Writes one file. `progress` is called with a line of text before each request."""
 
@@ -162,9 +179,9 @@ class Exporter:
             self._save(out, state.metric, state.at_s)  # an end before the first rows can be continued, too
             if not state.size and form != "openmetrics":
                 self._write(out, ",".join(COLUMNS) + "\n")
-            for name, kind in metrics:
-                if name >= state.metric:
-                    self._metric(out, name, kind)
+            for metric in metrics:
+                if metric.place >= state.metric:
+                    self._metric(out, metric)
             if form == "openmetrics":
                 self._write(out, "# EOF\n")
         if form == "parquet":
@@ -174,55 +191,77 @@ class Exporter:
             rows_file.unlink()
         return state.rows
 
-    def _metrics(self) -> list[tuple[str, str]]:
-        """Return the names of the selected metrics that have a type, in order, with their kinds."""
+    def _metrics(self) -> list[ExportedMetric]:
+        """Return the selected metrics in order, each type of them."""
         selected = {"match[]": self._state.job.selector, **self._times()}
         names = self._ask("/api/v1/label/__name__/values", selected)
-        kinds = {name: kind_of(entries[0]) for name, entries in self._ask("/api/v1/metadata", {}).items()}
-        return [(name, kinds[name]) for name in sorted(names) if kinds.get(name)]
+        metadata = self._ask("/api/v1/metadata", {})
+        found = []
+        for name in sorted(names):
+            kinds = [kind for kind in dict.fromkeys(map(kind_of, metadata.get(name, ()))) if kind]
+            for number, kind in enumerate(kinds):
+                place = name + "\0" * number  # after that of the type before, which is done
+                found.append(ExportedMetric(place, name, kind, kind if len(kinds) > 1 else ""))
+        return found
 
-    def _metric(self, out: IO[bytes], name: str, kind: str) -> None:
+    def _metric(self, out: IO[bytes], metric: ExportedMetric) -> None:
         job, state = self._state.job, self._state
-        at = state.at_s if state.metric == name else job.start_s
-        state.metric = name
-        openmetrics = OpenMetricsRows(name, kind) if job.format == "openmetrics" else None
-        if openmetrics is not None:
-            at = job.start_s  # its totals begin with the metric
-            self._write(out, openmetrics.head())
+        if job.format == "openmetrics":
+            self._openmetrics(out, metric)
+        else:
+            at = max(state.at_s, job.start_s) if state.metric == metric.place else job.start_s
+            state.metric = metric.place
+            for until, series in self._answers(metric, at):
+                text = csv_rows(metric.name, metric.kind, series, job.step_s)
+                self._write(out, text)
+                state.rows += text.count("\n")
+                self._save(out, metric.place, until)
+        self._save(out, metric.place + "\0", 0)
+
+    def _openmetrics(self, out: IO[bytes], metric: ExportedMetric) -> None:
+        """Write a metric series by series, once all its points are read: interrupted, it begins anew."""
+        job, state = self._state.job, self._state
+        rows = OpenMetricsRows(metric.shown, metric.kind)
+        with tempfile.TemporaryDirectory(prefix=f".{self._file.name}-", dir=self._file.parent) as folder:
+            spool = SeriesSpool(Path(folder))
+            for _, series in self._answers(metric, job.start_s):
+                spool.add(series)
+            self._write(out, rows.head())
+            for part in spool.series():
+                text = rows.rows(part, job.step_s)
+                self._write(out, text)
+                state.rows += text.count("\n")
+
+    def _answers(self, metric: ExportedMetric, at: int) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+        """Yield the series of a stretch of time, and its end, in the order of time."""
+        job = self._state.job
         steps, counted_until = 1, at
         while at < job.end_s:
             if at >= counted_until:
-                steps, counted_until = self._steps(name, at)
+                steps, counted_until = self._steps(metric, at)
             end = min(job.end_s, at + steps * job.step_s)
-            self._progress(f"{name} {utc(at)} UTC, {state.rows:,} rows")
-            series = self._values(name, kind, at, end)
-            text = (
-                openmetrics.rows(series, job.step_s)
-                if openmetrics
-                else csv_rows(name, kind, series, job.step_s)
-            )
+            self._progress(f"{metric.name} {utc(at)} UTC, {self._state.rows:,} rows")
+            yield end, self._values(metric, at, end)
             at = end
-            self._write(out, text)
-            state.rows += text.count("\n")
-            if openmetrics is None:
-                self._save(out, name, at)
-        self._save(out, name + "\0", 0)
 
-    def _steps(self, name: str, at: int) -> tuple[int, int]:
+    def _steps(self, metric: ExportedMetric, at: int) -> tuple[int, int]:
         """Return how many steps one answer may have, by the number of series from `at` on; and until when."""
         job = self._state.job
         span = min(job.end_s - at, _MAX_STEPS * job.step_s)
-        counted = f"count(present_over_time({selector_of(name, self._state.job.selector)}[{span}s]))"
+        counted = f"count(present_over_time({self._selector(metric)}[{span}s]))"
         found = self._ask("/api/v1/query", {"query": counted, "time": str(at + span)})["result"]
         series = int(float(found[0]["value"][1])) if found else 1
         return max(1, min(_MAX_STEPS, self._max_points // max(1, series))), at + span
 
-    def _values(self, name: str, kind: str, start: int, end: int) -> list[dict[str, Any]]:
+    def _values(self, metric: ExportedMetric, start: int, end: int) -> list[dict[str, Any]]:
         step = self._state.job.step_s
-        query = QUERIES[kind][0].format(selector=selector_of(name, self._state.job.selector), step=step)
+        query = QUERIES[metric.kind][0].format(selector=self._selector(metric), step=step)
         times = {"start": str(start + step), "end": str(end), "step": str(step)}
         result: list[dict[str, Any]] = self._ask("/api/v1/query_range", {"query": query, **times})["result"]
         return result
+
+    def _selector(self, metric: ExportedMetric) -> str:
+        return selector_of(metric.name, self._state.job.selector, metric.type)
 
     def _times(self) -> dict[str, str]:
         return {"start": str(self._state.job.start_s), "end": str(self._state.job.end_s)}

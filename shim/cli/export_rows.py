@@ -39,17 +39,19 @@ def kind_of(metadata: Mapping[str, str]) -> str:
     return kind if (kind := metadata.get("type", "")) in QUERIES else ""
 
 
-def selector_of(name: str, selector: str) -> str:
-    """Return the selector for one of the metrics that it selects."""
+def selector_of(name: str, selector: str, kind: str = "") -> str:
+    """Return the selector for one of the metrics that it selects; `kind`: of its series of that type."""
     quoted = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
     _, _, inside = selector.strip().partition("{")
     matchers = _QUOTED_NAME.sub("", inside.removesuffix("}").strip().rstrip(","), count=1).strip()
-    return f"{{__name__={quoted}{f',{matchers}' if matchers else ''}}}"
+    typed = f',__type__="{kind}"' if kind else ""
+    return f"{{__name__={quoted}{typed}{f',{matchers}' if matchers else ''}}}"
 
 
 def csv_rows(name: str, kind: str, series: Sequence[Mapping[str, Any]], step_s: int) -> str:
-    """Format the values of an answer as CSV, each at the beginning of its bucket.
+    """Format the values of an answer as CSV, each at the beginning of its bucket, of gauges at its end.
 
+    So a file that is sent again gives the same answers: the window of a gauge has its end, not its beginning.
     Zeros of counters and sets are left out: nothing came.
     """
     out = io.StringIO()
@@ -59,7 +61,8 @@ def csv_rows(name: str, kind: str, series: Sequence[Mapping[str, Any]], step_s: 
         tags = ",".join(f"{k}:{v}" for k, v in labels)
         if not isinstance(value, Mapping):
             if value or kind == "gauge":
-                writer.writerow((name, said, _number(value), end_s - step_s, tags, "", "", ""))
+                at = end_s - 1 if kind == "gauge" else end_s - step_s
+                writer.writerow((name, said, _number(value), at, tags, "", "", ""))
         elif float(value["count"]):
             buckets = json.dumps(value.get("buckets", []), separators=(",", ":"))
             writer.writerow((name, said, "", end_s - step_s, tags, value["count"], value["sum"], buckets))
@@ -67,12 +70,11 @@ def csv_rows(name: str, kind: str, series: Sequence[Mapping[str, Any]], step_s: 
 
 
 class OpenMetricsRows:
-    """Formats answers of one metric, oldest first; holds the total of each of its series."""
+    """Formats series of one metric and type, each of them whole."""
 
     def __init__(self, name: str, kind: str) -> None:
         self._name = name
         self._kind = kind
-        self._totals: dict[Labels, list[float]] = {}
 
     def head(self) -> str:
         """Return the metric's type. A distribution is a summary: its count and its sum."""
@@ -80,36 +82,33 @@ class OpenMetricsRows:
         return f"# TYPE {self._name if _is_plain(self._name) else _quoted(self._name)} {kind}\n"
 
     def rows(self, series: Sequence[Mapping[str, Any]], step_s: int) -> str:
-        """Format the values of an answer, each at the last second of its bucket."""
-        return "".join(
-            line
-            for labels, end_s, value in _points(series)
-            for line in self._lines(labels, end_s, value, step_s)
-        )
+        """Format whole series, one after another, each value at the last second of its bucket.
 
-    def _lines(
-        self, labels: Labels, end_s: int, value: float | Mapping[str, Any], step_s: int
-    ) -> Iterator[str]:
-        added: tuple[tuple[str, float], ...]
-        if isinstance(value, Mapping):
-            added = (("_count", float(value["count"])), ("_sum", float(value["sum"])))
-        elif self._kind == "counter":
-            added = (("_total", value),)
-        else:
-            if value or self._kind == "gauge":
-                yield f"{_named(self._name, labels)} {_number(value)} {end_s - 1}\n"
-            return
-        first = labels not in self._totals
-        if first and not added[0][1]:
-            return  # it has not begun
-        totals = self._totals.setdefault(labels, [0.0] * len(added))
-        for i, (suffix, more) in enumerate(added):
-            named = _named(f"{self._name}{suffix}", labels)
-            if first:
-                yield f"{named} 0 {end_s - 1 - step_s}\n"
-            totals[i] += more
-            if first or added[0][1]:
-                yield f"{named} {_number(totals[i])} {end_s - 1}\n"
+        Source: OpenMetrics 1.0, the points of a metric are together and in the order of time.
+        """
+        return "".join(line for one in series for line in self._lines(one, step_s))
+
+    def _lines(self, series: Mapping[str, Any], step_s: int) -> Iterator[str]:
+        totals: list[float] = []
+        for labels, end_s, value in _points([series]):
+            added: tuple[tuple[str, float], ...]
+            if isinstance(value, Mapping):
+                added = (("_count", float(value["count"])), ("_sum", float(value["sum"])))
+            elif self._kind == "counter":
+                added = (("_total", value),)
+            else:
+                if value or self._kind == "gauge":
+                    yield f"{_named(self._name, labels)} {_number(value)} {end_s - 1}\n"
+                continue
+            if not added[0][1]:
+                continue  # it has not begun, or nothing came
+            names = [_named(f"{self._name}{suffix}", labels) for suffix, _ in added]
+            if not totals:
+                totals = [0.0] * len(added)
+                yield from (f"{named} 0 {end_s - 1 - step_s}\n" for named in names)
+            totals = [total + more for total, (_, more) in zip(totals, added, strict=True)]
+            for named, total in zip(names, totals, strict=True):
+                yield f"{named} {_number(total)} {end_s - 1}\n"
 
 
 def _points(series: Sequence[Mapping[str, Any]]) -> _Points:

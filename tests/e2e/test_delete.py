@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pty
 import subprocess
@@ -112,6 +113,48 @@ def test_killed_in_the_middle(up: Up, start: Starter) -> None:
             "query", query="sum(increase(deleted_count[1d]))", time=at, granularity=seconds
         )
         assert float(data_of_day["result"][0]["value"][1]) == expected, seconds
+
+
+def test_exported_deleted_and_sent_again(up: Up, start: Starter) -> None:
+    up.send(
+        f"deleted.level:{bucket - series}|g|#k:{series}|T{START + bucket * 10 + 3}"
+        for bucket in range(BUCKETS)
+        for series in range(10)
+    )
+    up.api.wait_until("count(count_over_time(deleted_level[10m]))", START + 600, 10)
+    queries = (
+        "increase(deleted_count[20s])",
+        "increase(deleted_count[5m])",
+        "last_over_time(deleted_level[10s])",
+    )
+    before = [up.api.range(query, START, START + 600, 10) for query in queries]
+    times = ("--url", up.api.url, "--start", str(START), "--end", str(START + 600))
+    for file in ("x.csv", "x.om"):
+        exported = start("export", '{__name__=~"deleted_.*"}', file, *times)
+        assert exported.wait() == 0, exported.output
+    _check_order((start.folder / "x.om").read_text())
+    deleted = start("delete", "deleted_count", "deleted_level", "--url", up.api.url, "--yes")
+    assert deleted.wait() == 0, deleted.output
+    assert [up.api.range(query, START, START + 600, 10) for query in queries] == [{}, {}, {}]
+    sent = start("backfill", "x.csv", environ={"METERHOUSE_AGENT__FORWARD__URL": up.indexer})
+    assert sent.wait() == 0, sent.output
+    up.api.wait_until("sum(increase(deleted_count[10m]))", START + 600, sum(range(SERIES)) * BUCKETS)
+    up.api.wait_until("sum(count_over_time(deleted_level[10m]))", START + 600, 10 * BUCKETS)
+    after = [up.api.range(query, START, START + 600, 10) for query in queries]
+    for old, new in zip(before, after, strict=True):
+        # A counter that was 0 is not in the file.
+        assert {labels: points for labels, points in old.items() if any(points.values())} == new
+
+
+def _check_order(text: str) -> None:
+    """Fail unless the points of each series are together and ascend in time."""
+    series = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
+    found = [(left.rpartition(" ")[0], int(at)) for left, _, at in series]
+    groups = [
+        (name, [at for _, at in points]) for name, points in itertools.groupby(found, lambda one: one[0])
+    ]
+    assert len({name for name, _ in groups}) == len(groups) == SERIES - 1 + 10
+    assert all(times == sorted(set(times)) for _, times in groups)
 
 
 def answered(text: str, *arguments: str) -> tuple[int, str]:

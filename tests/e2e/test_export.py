@@ -72,7 +72,9 @@ def test_csv_has_every_value_once(stored: Up, tmp_path: Path) -> None:
         (START + b * 10, f"k:{s}"): float(b + s) for b in range(BUCKETS) for s in range(SERIES) if b + s
     }
     levels = {(int(r["timestamp"]), r["tags"]): float(r["value"]) for r in got["exported_level"]}
-    assert levels == {(START + b * 10, f"k:{s}"): float(b - s) for b in range(BUCKETS) for s in range(SERIES)}
+    assert levels == {
+        (START + b * 10 + 9, f"k:{s}"): float(b - s) for b in range(BUCKETS) for s in range(SERIES)
+    }
     assert [(r["type"], r["count"]) for r in got["exported_time"]] == [
         ("distribution", "1")
     ] * BUCKETS * SERIES

@@ -59,6 +59,34 @@ def test_each_row_is_there_once(tmp_path: Path, form: str, requests: int) -> Non
     assert parts.read_bytes() == whole.read_bytes()
 
 
+class _TwoTypes(_Answered):
+    """Its metric is a counter and a gauge."""
+
+    def _ask(self, path: str, parameters: Mapping[str, str]) -> Any:
+        found = super()._ask(path, parameters)
+        query = parameters.get("query", "")
+        if path.endswith("metadata"):
+            return {"m": [{"type": "counter"}, {"type": "gauge"}, {"type": "counter"}]}
+        if path == "/api/v1/query_range":
+            assert ('__type__="gauge"' in query) == query.startswith("last_over_time")
+            assert ('__type__="counter"' in query) == query.startswith("increase")
+        return found
+
+
+@pytest.mark.parametrize("requests", range(3, 30, 4))
+def test_a_metric_is_exported_by_each_of_its_types(tmp_path: Path, requests: int) -> None:
+    file = tmp_path / "x"
+    with pytest.raises(OSError, match="interrupted"):
+        _TwoTypes(file, JOB, requests).run()
+    assert _TwoTypes(file, JOB).run() == BUCKETS // 3 + BUCKETS
+    kinds = [line.split(",")[1] for line in file.read_text().splitlines()[1:]]
+    assert kinds == ["counter"] * (BUCKETS // 3) + ["gauge"] * BUCKETS
+    om = tmp_path / "om"
+    _TwoTypes(om, msgspec.structs.replace(JOB, format="openmetrics")).run()
+    heads = [line for line in om.read_text().splitlines() if line.startswith("#")]
+    assert heads == ["# TYPE m counter", "# TYPE m_gauge gauge", "# EOF"]
+
+
 def test_a_file_that_is_shorter_than_its_state_tells_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "x"
     with pytest.raises(OSError, match="interrupted"):

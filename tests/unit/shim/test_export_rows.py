@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from agent.backfill.openmetrics import OpenMetricsConverter
 from agent.backfill.samples import Sample
 from agent.protocol.line import Limits
 from shim.cli.export_rows import COLUMNS, OpenMetricsRows, csv_rows, kind_of, selector_of
+from shim.cli.series_spool import SeriesSpool
 
 COUNTER: list[dict[str, Any]] = [
     {"metric": {"route": "/", "host": "a"}, "values": [[20, "3"], [30, "0"], [40, "4"]]},
@@ -38,7 +40,7 @@ def test_csv_is_of_buckets_in_the_order_of_time() -> None:
         csv_rows("s", "set", [{"metric": {}, "values": [[20, "7"], [30, "0"]]}], 10)
         == "s,distinct,7,10,,,,\n"
     )
-    assert csv_rows("g", "gauge", [{"metric": {}, "values": [[20, "0"]]}], 10) == "g,gauge,0,10,,,,\n"
+    assert csv_rows("g", "gauge", [{"metric": {}, "values": [[20, "0"]]}], 10) == "g,gauge,0,19,,,,\n"
 
 
 def test_values_without_digits_are_written() -> None:
@@ -62,18 +64,41 @@ def test_openmetrics_has_names_of_utf8_in_quotes() -> None:
 def test_openmetrics_is_cumulative_from_zero() -> None:
     rows = OpenMetricsRows("x", "counter")
     assert rows.head() == "# TYPE x counter\n"
-    text = rows.rows(COUNTER, 10) + rows.rows([{"metric": {}, "values": [[40, "2"]]}], 10)
-    assert text.splitlines() == [
+    assert rows.rows(COUNTER, 10).splitlines() == [
         'x_total{host="a",route="/"} 0 9',
         'x_total{host="a",route="/"} 3 19',
+        'x_total{host="a",route="/"} 7 39',
         "x_total 0 19",
         "x_total 1.5 29",
-        'x_total{host="a",route="/"} 7 39',
-        "x_total 3.5 39",
     ]
     rows = OpenMetricsRows("d", "histogram")
     assert rows.head() == "# TYPE d summary\n"
-    assert rows.rows(HISTOGRAM, 10) == "d_count 0 9\nd_count 2 19\nd_sum 0 9\nd_sum 0.5 19\n"
+    assert rows.rows(HISTOGRAM, 10) == "d_count 0 9\nd_sum 0 9\nd_count 2 19\nd_sum 0.5 19\n"
+
+
+@pytest.mark.parametrize("max_bytes", [1, 1 << 20])
+def test_points_by_time_come_back_by_series(tmp_path: Path, max_bytes: int) -> None:
+    spool = SeriesSpool(tmp_path, max_bytes)
+    for at in range(20):
+        spool.add(
+            [
+                {"metric": {"__name__": "x", "n": str(n), "k": "\n\t"}, "values": [[at, str(n)]]}
+                for n in range(40)
+                if at % 5 != n % 5
+            ]
+        )
+        spool.add([{"metric": {}, "histograms": [[at, {"count": "1", "sum": "2", "buckets": [1]}]]}])
+        assert any(tmp_path.iterdir()) == (max_bytes == 1)
+    series = [one for part in spool.series() for one in part]
+    assert len(series) == 41
+    assert not any(tmp_path.iterdir())
+    for one in series:
+        if "n" in one["metric"]:
+            n = one["metric"]["n"]
+            assert one["metric"] == {"n": n, "k": "\n\t"}
+            assert one["values"] == [[at, n] for at in range(20) if at % 5 != int(n) % 5]
+        else:
+            assert one["histograms"] == [[at, {"count": "1", "sum": "2"}] for at in range(20)]
 
 
 @pytest.mark.parametrize("form", ["csv", "openmetrics"])
@@ -114,6 +139,10 @@ def test_backfill_reads_the_same_increments(form: str) -> None:
 )
 def test_the_selector_of_one_metric(selector: str, one: str) -> None:
     assert selector_of("x", selector) == one
+
+
+def test_the_selector_of_one_type() -> None:
+    assert selector_of("x", 'x{k="v"}', "gauge") == '{__name__="x",__type__="gauge",k="v"}'
 
 
 def test_labels_are_escaped() -> None:
