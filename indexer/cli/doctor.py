@@ -1,4 +1,4 @@
-"""The subcommand `meterhouse doctor`: examines a ClickHouse and changes nothing."""
+"""The subcommand `meterhouse doctor`: examines a ClickHouse; `--write` stores rows and removes them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import redis
@@ -21,6 +22,7 @@ from indexer.diagnosis.check import CheckResult, DoctorCheck, Judgement, Surroun
 from indexer.diagnosis.cluster_checks import CLUSTER
 from indexer.diagnosis.examination import Examined, examine
 from indexer.diagnosis.right_checks import indexer_rights, shim_rights
+from indexer.diagnosis.self_test import SelfTest
 from indexer.diagnosis.server_checks import PROFILE, READS, SERVER, WRITES
 from indexer.diagnosis.table_checks import TABLES
 from indexer.intern.redis_client import open_redis
@@ -29,6 +31,7 @@ from indexer.settings import Settings, check_dsn
 #: Is always there, so that checks can run before the database is made.
 _SYSTEM: Final = "system"
 _TIMEOUT_S: Final = 30
+_WRITE_S: Final = 60
 _REDIS_S: Final = 2.0
 _REDIS: Final = DoctorCheck(
     "Redis",
@@ -49,6 +52,8 @@ def doctor(argv: Sequence[str]) -> int:
                 check_dsn(given)
         around = Surroundings(parse_dsn(dsn).database, args.cluster or settings.cluster)
         results = list(_all(settings, dsn, args.shim_dsn, around))
+        if args.write:
+            results += _written(dsn, around)
     except (ConfigError, StoreError, ValueError) as e:
         return report_error("doctor", e, 2)
     print(_json(results) if args.json else table(results))
@@ -59,13 +64,18 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="meterhouse doctor",
         description="Examines a ClickHouse: version, rights, profiles, tables, disks, and a"
-        " cluster's nodes. Changes nothing. Exit code 0: nothing is wrong; 1: a check"
-        " failed; 2: it could not look.",
+        " cluster's nodes. Changes nothing without --write. Exit code 0: nothing is wrong; 1: a"
+        " check failed; 2: it could not look.",
     )
     config_option(parser)
     parser.add_argument("--dsn", metavar="DSN", help="the indexer's (default: the setting indexer.dsn)")
     parser.add_argument("--shim-dsn", metavar="DSN", default="", help="the shim's, to check its user, too")
     parser.add_argument("--cluster", metavar="NAME", help="default: the setting indexer.cluster")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="write rows of a reserved tenant twice into all tables, read them back, and remove them",
+    )
     parser.add_argument("--json", action="store_true", help="print a JSON document")
     return parser
 
@@ -78,6 +88,13 @@ def _all(settings: Settings, dsn: str, shim_dsn: str, around: Surroundings) -> I
         theirs = (READS, PROFILE, *shim_rights(parse_dsn(shim_dsn).database))
         yield from _over(shim_dsn, [replace(one, name=f"shim: {one.name}") for one in theirs], around)
     yield Examined(_REDIS, _redis(settings.redis_url))
+
+
+def _written(dsn: str, around: Surroundings) -> Iterator[Examined]:
+    """Yield the results of the self-test. Raises StoreError."""
+    cluster = around.cluster
+    opening = partial(open_store, dsn, pool=1, cluster=cluster, timeout_s=_WRITE_S)
+    yield from SelfTest(dsn, cluster, opening).run()
 
 
 def _over(dsn: str, checks: Sequence[DoctorCheck], around: Surroundings) -> Iterator[Examined]:
