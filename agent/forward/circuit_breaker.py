@@ -1,4 +1,7 @@
-"""Decides when a try may start: exponential backoff with full jitter, then a single probe.
+"""Decides when a try may start: backoff with full jitter, then a single probe.
+
+The longest wait is half the time since the first failure. So the wait doubles with an outage as it does with
+each failure of an exponential backoff, but an outage of two seconds is noticed to be over within one.
 
 Pure: times are arguments.
 """
@@ -6,6 +9,10 @@ Pure: times are arguments.
 from __future__ import annotations
 
 import random
+from typing import Final
+
+#: The longest wait, of the time since the first failure.
+_SHARE: Final = 0.5
 
 
 class CircuitBreaker:
@@ -17,6 +24,7 @@ class CircuitBreaker:
         self._rng = rng
         self._open_until_s = 0.0
         self._probing = False
+        self._since_s = 0.0  # time of the first of them
         self.failures = 0  # in a row
 
     def wait_s(self, now_s: float) -> float:
@@ -51,7 +59,9 @@ class CircuitBreaker:
             return  # another try that was under way when the first failed: the same failure
         self._probing = False
         self.failures += 1
-        ceiling = min(longest, self._base_s * 2.0 ** min(self.failures - 1, 60))
+        if self.failures == 1:
+            self._since_s = now_s
+        ceiling = min(longest, max(self._base_s, _SHARE * (now_s - self._since_s)))
         self._open_until_s = now_s + max(self.jitter_s(ceiling), min(retry_after_s, longest))
 
     def jitter_s(self, ceiling_s: float) -> float:

@@ -44,11 +44,14 @@ def indexer(argv: Sequence[str]) -> int:
 
 
 def _serve(settings: IndexerSettings, socks: list[socket.socket]) -> int:
-    import uvloop
+    from indexer.http.quick_imports import quick_imports
 
-    from indexer.clickhouse.store import StoreError
-    from indexer.http.interpreter_lock import switch_often
-    from indexer.run import run
+    with quick_imports():
+        import uvloop
+
+        from indexer.clickhouse.store import StoreError
+        from indexer.http.interpreter_lock import switch_often
+        from indexer.run import run
 
     try:
         switch_often()

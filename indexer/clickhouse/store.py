@@ -17,8 +17,10 @@ from __future__ import annotations
 import json
 import logging
 import queue
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -70,7 +72,10 @@ _CANNOT_OPEN_FILE: Final = 76
 
 
 class Store:
-    """A pool of clients on one database."""
+    """A pool of clients on one database.
+
+    `open_another` opens one of `unopened` further clients when all others are in use.
+    """
 
     def __init__(
         self,
@@ -81,8 +86,13 @@ class Store:
         embedded: bool,
         lock: DataLock | None = None,
         place: ServerAddress = EMBEDDED,
+        open_another: Callable[[], Client] | None = None,
+        unopened: int = 0,
     ) -> None:
         self._lock = lock
+        self._open_another = open_another
+        self._unopened = unopened
+        self._counting = threading.Lock()  # for the number of clients
         self._place = place
         self.database = database
         self.cluster = cluster
@@ -230,7 +240,8 @@ class Store:
 
     def close(self) -> None:
         """Close every client, after the running calls. Closing twice does nothing."""
-        clients, self._clients = self._clients, []
+        with self._counting:
+            clients, self._clients, self._unopened = self._clients, [], 0
         for _ in clients:
             self._free.get().close()
         if self._lock is not None:
@@ -241,13 +252,37 @@ class Store:
         """Lend a client to this thread; failures of the backend leave as StoreError."""
         if not self._clients:
             raise StoreError("the store is closed", retryable=False)
-        client = self._free.get()
         try:
-            yield client
+            client = self._next()
+            try:
+                yield client
+            finally:
+                self._free.put(client)
         except (ClickHouseError, HTTPError, OSError) as e:
             raise store_error(e, self._place) from e
-        finally:
-            self._free.put(client)
+
+    def _next(self) -> Client:
+        """Return a free client; if there is none, open another one, or wait where there may be no more."""
+        with suppress(queue.Empty):
+            return self._free.get_nowait()
+        with self._counting:
+            opens = self._unopened > 0
+            self._unopened -= opens
+        if not opens or self._open_another is None:
+            return self._free.get()
+        try:
+            client = self._open_another()
+        except BaseException:
+            with self._counting:
+                self._unopened += 1
+            raise
+        with self._counting:
+            if self._clients:
+                client.database = self.database
+                self._clients.append(client)
+                return client
+        client.close()
+        raise StoreError("the store is closed", retryable=False)
 
 
 def open_store(
@@ -263,15 +298,18 @@ def open_store(
     `chdb:///absolute/path`, `chdb:///./relative/path` or `http(s)://user:password@host:port/db`. The path of
     an embedded store is created. The database is `meterhouse` unless the DSN names one (the path of an HTTP
     DSN, `?database=` with chdb); it need not exist yet. `timeout_s`: how long a server may be silent during a
-    call. `database`: another one than the DSN's. Raises StoreError.
+    call. `database`: another one than the DSN's. Of `pool` clients of a server one is opened, the others when
+    they are needed: a start is short. Raises StoreError.
     """
     address, named, embedded = _parse(dsn)
     database = database or named
     lock = _lock(Path(address)) if embedded else None
     place = EMBEDDED if embedded else server_address(address)
+    connect = partial(_connect, address, timeout_s, embedded=embedded)
     clients: list[Client] = []
+    opened = pool if embedded else 1
     try:
-        clients.extend(_connect(address, timeout_s, embedded=embedded) for _ in range(pool))
+        clients.extend(connect() for _ in range(opened))
     except (ClickHouseError, HTTPError, OSError) as e:
         for client in clients:
             client.close()
@@ -280,7 +318,16 @@ def open_store(
         raise _open_error(e, Path(address) if embedded else None, place) from e
     for client in clients:
         client.database = database
-    return Store(clients, database, cluster, embedded=embedded, lock=lock, place=place)
+    return Store(
+        clients,
+        database,
+        cluster,
+        embedded=embedded,
+        lock=lock,
+        place=place,
+        open_another=connect,
+        unopened=pool - opened,
+    )
 
 
 def _lock(path: Path) -> DataLock:

@@ -1,4 +1,4 @@
-"""The short form of `meterhouse verify`, in the background of a start, for at most a second.
+"""The short form of `meterhouse verify`, in the background soon after a start, for at most a second.
 
 Its findings go to the log and a metric. It stops nothing and changes nothing.
 """
@@ -19,6 +19,8 @@ from indexer.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
+#: When it runs after the start: frames and queries that waited for that are served first.
+_AFTER_S: Final = 5.0
 #: How long it runs; `meterhouse verify` does the rest.
 _FOR_S: Final = 1.0
 #: Findings that get a line of their own in the log.
@@ -36,17 +38,22 @@ class StartupCheck:
         self._metrics = metrics
         self._for_s = for_s
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="indexer-verify")
-        self._task: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Start the check."""
-        self._task = asyncio.get_running_loop().run_in_executor(self._threads, self.look)
+        """Start the check, which begins after some seconds."""
+        self._task = asyncio.create_task(self._run(), name="indexer-verify")
+
+    async def _run(self) -> None:
+        await asyncio.sleep(_AFTER_S)
+        await asyncio.get_running_loop().run_in_executor(self._threads, self.look)
 
     async def stop(self) -> None:
-        """Wait for the end of the check, as the store closes next."""
+        """Give up a check that has not begun; wait for the end of one that has, as the store closes next."""
         if self._task is not None:
+            self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        self._threads.shutdown()
+        await asyncio.to_thread(self._threads.shutdown)
 
     def look(self) -> None:
         """Run the check and report its findings."""

@@ -125,7 +125,10 @@ class JournalWriter:
             self._metrics.replayed.inc()
             failed = await self._attempt(token, units)
             if failed is not None and not await self._set_aside_if_alone(token, units, failed):
-                self._left.append((token, [u for u in units if u.identity not in failed.gone]))
+                rest = [u for u in units if u.identity not in failed.gone]
+                self._left.append((token, rest))
+                for unit in rest:
+                    self._begun(unit)  # sent again, they wait for this batch
         self._loop_task = asyncio.create_task(self._run(), name="indexer-writer")
         self.aside.start()
 
@@ -194,14 +197,19 @@ class JournalWriter:
         if not self._batcher.offer(unit, _steady_ms()):
             self._metrics.refused.labels(reason="queue_full").inc()
             raise Unavailable("too much is waiting to be written")
+        self._came.set()
+        return self._begun(unit)
+
+    def _begun(self, unit: AcceptedFrame) -> asyncio.Future[None]:
+        """Note a frame that is being written; return the future that its senders wait for."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._in_flight[unit.identity] = _InFlight(unit.digest, future, time.monotonic())
-        self._came.set()
         return future
 
     async def _run(self) -> None:
         while self._left:
-            await self._write_batch(*self._left.pop(0))
+            token, units = self._left.pop(0)
+            self._tell(units, await self._write_batch(token, units))
         while True:
             now_ms = _steady_ms()
             wait_ms = self._batcher.ready_in_ms(now_ms, self._pace.wait_ms(now_ms))
@@ -228,6 +236,10 @@ class JournalWriter:
                 failed |= await self._write_new(token, batch)
         finally:
             self._batcher.release(units)
+        self._tell(units, failed)
+
+    def _tell(self, units: Sequence[AcceptedFrame], failed: Mapping[str, WriteError | None]) -> None:
+        """Tell the senders of frames that these are stored, or why not."""
         for unit in units:
             future = self._in_flight.pop(unit.identity).future
             error = failed.get(unit.identity)

@@ -23,6 +23,7 @@ import socket
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final, TypeVar
 
 import uvloop
@@ -34,6 +35,7 @@ from indexer.clickhouse.data_lock import DataLock
 from indexer.clickhouse.dsn import data_path
 from indexer.http.interpreter_lock import switch_often
 from indexer.http.listening_sockets import START_WAIT_S, close, listen, port_of
+from indexer.http.quick_imports import quick_imports
 from indexer.http.reload_signal import reloading
 from shim.allinone.agent_keeper import AgentKeeper
 from shim.allinone.agent_process import STOP_S, ChildError
@@ -111,10 +113,15 @@ async def _start(
     agent = AgentKeeper(arguments, {**environ, **over})
     closing.push_async_callback(agent.stop, STOP_S)
     closing.callback(close, frames)  # first, so that the agent does not wait for answers
-    imported = asyncio.to_thread(importlib.import_module, "shim.allinone.inside")
-    inside, _ = await asyncio.gather(imported, agent.start())
+    inside, _ = await asyncio.gather(asyncio.to_thread(_inside), agent.start())
     running: Running = await inside.start(settings, agent, Sockets(frames, queries), closing)
     return agent, running
+
+
+def _inside() -> ModuleType:
+    """Import indexer and API."""
+    with quick_imports():
+        return importlib.import_module("shim.allinone.inside")
 
 
 def _url(settings: File, socks: list[socket.socket]) -> str:

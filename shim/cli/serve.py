@@ -31,11 +31,14 @@ def shim(argv: Sequence[str]) -> int:
         settings = read_settings(File, args.config).shim
     except ConfigError as e:
         return report_error("shim", e, 2)
-    import uvloop
+    from indexer.http.quick_imports import quick_imports
 
-    from indexer.clickhouse.store import StoreError
-    from indexer.http.interpreter_lock import switch_often
-    from shim.service import run
+    with quick_imports():
+        import uvloop
+
+        from indexer.clickhouse.store import StoreError
+        from indexer.http.interpreter_lock import switch_often
+        from shim.service import run
 
     try:
         switch_often()

@@ -238,6 +238,27 @@ async def test_an_answer_that_is_lost_counts_once(
     assert indexer.total() == 1
 
 
+async def test_a_frame_whose_batch_waits_since_an_earlier_run_is_answered_when_it_is_stored(
+    indexer: Indexer, faults: FaultRules
+) -> None:
+    """Once, and with 200: not to come again in five seconds."""
+    await indexer.start(batching="journal", acknowledge_s=0.2, drain_s=0.0)
+    faults.set(FaultRule(b"incoming_counters".hex(), 999))
+    frame = counter_frame({"a": 1.0}, NOW_S)
+    assert (await indexer.send(frame))[0] == 503
+    await indexer.stop()
+    await indexer.start(batching="journal")
+    assert (await indexer.get("/readyz"))[0] == 503
+    sending = asyncio.create_task(indexer.send(frame))
+    other = await indexer.send(counter_frame({"a": 2.0}, NOW_S, sequence=1))
+    assert other[0] == 409, other
+    assert not sending.done()
+    faults.set()
+    assert (await sending)[0] == 200
+    assert indexer.total() == 1
+    assert indexer.metric("frames_total", outcome="repeated") == 1
+
+
 async def test_a_server_that_hangs_keeps_readyz_answering(indexer: Indexer, faults: FaultRules) -> None:
     await indexer.start(batching="journal", acknowledge_s=0.2)
     faults.set(FaultRule(how="hang"))

@@ -343,22 +343,32 @@ class TestCircuit:
         circuit.succeeded()
         assert circuit.wait_s(1.0) == 0.0
 
-    def test_full_jitter_up_to_a_doubling_ceiling(self) -> None:
-        waits: list[list[float]] = []
+    def test_full_jitter_up_to_half_of_the_outage_so_far(self) -> None:
+        shares: list[float] = []
         for seed in range(300):
             circuit = CircuitBreaker(1.0, 60.0, random.Random(seed))
-            now_s, own = 0.0, []
-            for _ in range(9):
+            now_s = 0.0
+            while now_s < 600:
                 circuit.begin()
-                circuit.failed(now_s)
-                own.append(circuit.wait_s(now_s))
-                now_s += own[-1]
-            waits.append(own)
-        for attempt, ceiling in enumerate([1, 2, 4, 8, 16, 32, 60, 60, 60]):
-            column = [own[attempt] for own in waits]
-            assert max(column) <= ceiling
-            assert max(column) > 0.9 * ceiling
-            assert min(column) < 0.1 * ceiling
+                circuit.failed(1_000 + now_s)
+                ceiling = min(max(1.0, now_s / 2), 60.0)
+                wait_s = circuit.wait_s(1_000 + now_s)
+                shares.append(wait_s / ceiling)
+                now_s += wait_s
+        assert 0.99 < max(shares) <= 1.0 + 1e-9
+        assert min(shares) < 0.01
+        assert 0.48 < sum(shares) / len(shares) < 0.52
+
+    def test_the_next_outage_begins_with_short_waits(self) -> None:
+        circuit = self.circuit()
+        for now_s in (0.0, 100.0):
+            circuit.begin()
+            circuit.failed(now_s)
+        circuit.begin()
+        circuit.succeeded()
+        circuit.begin()
+        circuit.failed(200.0)
+        assert circuit.wait_s(200.0) <= 1.0
 
     def test_retry_after_is_a_floor_with_a_bound(self) -> None:
         circuit = self.circuit()
