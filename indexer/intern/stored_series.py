@@ -35,8 +35,8 @@ class StoredSeries:
         self._clock = clock
         self._lock = threading.Lock()
         self._read_s = clock()
-        self._is_old = False
-        self._counts = self._read_counts()
+        self._is_old = True  # counted when they are first asked for: a start is short
+        self._counts: Mapping[tuple[int, int], int] = {}
         self._ids: dict[tuple[int, int], tuple[float, Mapping[Project, U64s]]] = {}
 
     def count(self, org_id: int, day: int) -> int:
@@ -51,7 +51,7 @@ class StoredSeries:
                     self._counts = self._read_counts()
                     self._is_old = False
                 except StoreError as e:
-                    log.warning("event=series_not_counted error=%s", e)
+                    log.debug("event=series_not_counted error=%s", e)  # the writer reports the error
             return self._counts.get((org_id, day), 0)
 
     def ids(self, org_id: int, day: int) -> Mapping[Project, U64s]:

@@ -26,7 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple, TypeVar, cast
+from typing import TypeVar, cast
 
 from indexer.clickhouse.faults import Fault
 from indexer.clickhouse.schema.metric_types import Kind
@@ -46,19 +46,12 @@ from indexer.write.known_states import ASIDE_WAIT_S, check_digest, unstored_erro
 from indexer.write.parts_pace import PartsPace, parts_of
 from indexer.write.series_limit import SeriesLimit, fold_excess
 from indexer.write.set_aside_batches import FailedAttempt, SetAsideBatches
+from indexer.write.waiting_frames import WaitingFrames
 
 log = logging.getLogger(__name__)
 
 
 T = TypeVar("T")
-
-
-class _InFlight(NamedTuple):
-    """A frame that is being written: its digest, its waiter, and since when (monotonic)."""
-
-    digest: bytes
-    future: asyncio.Future[None]
-    since_s: float
 
 
 def _now_ms() -> int:
@@ -96,7 +89,7 @@ class JournalWriter:
         self._metrics = metrics
         self._now_ms = _now_ms
         self._batcher = Batcher(settings.batch, settings.bounds.queue_bytes)
-        self._in_flight: dict[str, _InFlight] = {}
+        self._waiting = WaitingFrames()
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="indexer-writer")
         self._came = asyncio.Event()
         self._stopping = False
@@ -115,8 +108,7 @@ class JournalWriter:
 
     def oldest_waiting_s(self) -> float:
         """Return how long the oldest frame in progress has waited; 0 for none."""
-        oldest = next(iter(self._in_flight.values()), None)
-        return 0.0 if oldest is None else time.monotonic() - oldest.since_s
+        return self._waiting.oldest_s()
 
     async def start(self) -> None:
         """Try the unfinished batches of an earlier run once; failed ones are written before all else."""
@@ -128,13 +120,13 @@ class JournalWriter:
                 rest = [u for u in units if u.identity not in failed.gone]
                 self._left.append((token, rest))
                 for unit in rest:
-                    self._begun(unit)  # sent again, they wait for this batch
+                    self._waiting.add(unit)  # sent again, they wait for this batch
         self._loop_task = asyncio.create_task(self._run(), name="indexer-writer")
         self.aside.start()
 
     async def write(self, unit: AcceptedFrame) -> None:
         """Write a frame with the next batch. Raises WriteError."""
-        held = self._in_flight.get(unit.identity)
+        held = self._waiting.get(unit.identity)
         if held is not None:
             check_digest(unit, held.digest)
             self._metrics.frames.labels(outcome="repeated").inc()
@@ -152,7 +144,7 @@ class JournalWriter:
 
     async def knows(self, unit: AcceptedFrame) -> bool:
         """Return whether the journal knows the frame as stored. Raises WriteError."""
-        if unit.identity in self._in_flight or not self._known(unit):
+        if unit.identity in self._waiting or not self._known(unit):
             return False
         self._metrics.frames.labels(outcome="repeated").inc()
         return True
@@ -167,10 +159,7 @@ class JournalWriter:
             self._loop_task.cancel()
             await asyncio.gather(self._loop_task, return_exceptions=True)
         self._threads.shutdown()
-        for future in (held.future for held in self._in_flight.values()):
-            if not future.done():
-                future.set_exception(Unavailable("shutting down"))
-                future.exception()  # there may be no waiter any more
+        self._waiting.end_all(Unavailable("shutting down"))
         self._journal.close()
 
     def _known(self, unit: AcceptedFrame) -> bool:
@@ -198,18 +187,12 @@ class JournalWriter:
             self._metrics.refused.labels(reason="queue_full").inc()
             raise Unavailable("too much is waiting to be written")
         self._came.set()
-        return self._begun(unit)
-
-    def _begun(self, unit: AcceptedFrame) -> asyncio.Future[None]:
-        """Note a frame that is being written; return the future that its senders wait for."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._in_flight[unit.identity] = _InFlight(unit.digest, future, time.monotonic())
-        return future
+        return self._waiting.add(unit)
 
     async def _run(self) -> None:
         while self._left:
             token, units = self._left.pop(0)
-            self._tell(units, await self._write_batch(token, units))
+            self._waiting.end(units, await self._write_batch(token, units))
         while True:
             now_ms = _steady_ms()
             wait_ms = self._batcher.ready_in_ms(now_ms, self._pace.wait_ms(now_ms))
@@ -236,18 +219,7 @@ class JournalWriter:
                 failed |= await self._write_new(token, batch)
         finally:
             self._batcher.release(units)
-        self._tell(units, failed)
-
-    def _tell(self, units: Sequence[AcceptedFrame], failed: Mapping[str, WriteError | None]) -> None:
-        """Tell the senders of frames that these are stored, or why not."""
-        for unit in units:
-            future = self._in_flight.pop(unit.identity).future
-            error = failed.get(unit.identity)
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(error)
-                future.exception()  # there may be no waiter any more
+        self._waiting.end(units, failed)
 
     async def _write_new(self, token: str, units: Sequence[AcceptedFrame]) -> Mapping[str, WriteError | None]:
         """Commit a new batch to the journal and write it; return the errors by frame identity."""

@@ -244,13 +244,14 @@ async def test_a_frame_whose_batch_waits_since_an_earlier_run_is_answered_when_i
     """Once, and with 200: not to come again in five seconds."""
     await indexer.start(batching="journal", acknowledge_s=0.2, drain_s=0.0)
     faults.set(FaultRule(b"incoming_counters".hex(), 999))
-    frame = counter_frame({"a": 1.0}, NOW_S)
+    frame = counter_frame({"a": 1.0}, NOW_S, sequence=77)
     assert (await indexer.send(frame))[0] == 503
+    await until(lambda: bool(indexer.metric("store_faults_total", fault="keeper")))
     await indexer.stop()
     await indexer.start(batching="journal")
     assert (await indexer.get("/readyz"))[0] == 503
     sending = asyncio.create_task(indexer.send(frame))
-    other = await indexer.send(counter_frame({"a": 2.0}, NOW_S, sequence=1))
+    other = await indexer.send(counter_frame({"a": 2.0}, NOW_S, sequence=77))
     assert other[0] == 409, other
     assert not sending.done()
     faults.set()

@@ -1,0 +1,64 @@
+"""The frames that a writer has taken, and the futures that their senders wait for. For one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from indexer.write.accepted_frame import AcceptedFrame
+from indexer.write.errors import WriteError
+
+
+class WaitingFrame(NamedTuple):
+    """A frame that is being written: its digest, its waiter, and since when (monotonic)."""
+
+    digest: bytes
+    future: asyncio.Future[None]
+    since_s: float
+
+
+class WaitingFrames:
+    """Frames by identity, the oldest first."""
+
+    def __init__(self) -> None:
+        self._frames: dict[str, WaitingFrame] = {}
+
+    def __contains__(self, identity: str) -> bool:
+        return identity in self._frames
+
+    def get(self, identity: str) -> WaitingFrame | None:
+        """Return the frame of an identity."""
+        return self._frames.get(identity)
+
+    def oldest_s(self) -> float:
+        """Return how long the oldest one has waited; 0 for none."""
+        oldest = next(iter(self._frames.values()), None)
+        return 0.0 if oldest is None else time.monotonic() - oldest.since_s
+
+    def add(self, unit: AcceptedFrame) -> asyncio.Future[None]:
+        """Note a frame; return the future that its senders wait for."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._frames[unit.identity] = WaitingFrame(unit.digest, future, time.monotonic())
+        return future
+
+    def end(self, units: Sequence[AcceptedFrame], errors: Mapping[str, WriteError | None]) -> None:
+        """Tell the senders of frames that these are stored, or why not."""
+        for unit in units:
+            _end(self._frames.pop(unit.identity).future, errors.get(unit.identity))
+
+    def end_all(self, error: WriteError) -> None:
+        """Tell the senders of all frames why these are not stored."""
+        for frame in self._frames.values():
+            _end(frame.future, error)
+
+
+def _end(future: asyncio.Future[None], error: WriteError | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+        future.exception()  # there may be no waiter any more
