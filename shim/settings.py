@@ -6,10 +6,13 @@ Owns names, defaults and ranges; agent/config/load.py reads them.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+import string
+from ipaddress import ip_address
+from typing import Annotated, Final, Literal
 
 import msgspec
 
+from agent.config.host_port import parse_host_port
 from agent.config.http_url import split_http_url
 from agent.config.load import check_listen
 from agent.config.secrets import masked_url
@@ -116,6 +119,30 @@ class WebhookSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"allowed_hosts: {e}") from None
 
 
+#: Prefixes of names in DNS. Source: Thanos' service discovery.
+ADDRESSES: Final = "dns"
+SERVICES: Final = "dnssrv"
+SERVICES_BY_NAME: Final = "dnssrvnoa"
+_NAME_CHARACTERS: Final = frozenset(string.ascii_lowercase + string.digits + "-_.")
+
+
+def _check_dns(name: str) -> None:
+    prefix, found, rest = name.rpartition("+")
+    if not found or prefix == ADDRESSES:
+        check_listen("dns", rest)
+    elif prefix not in (SERVICES, SERVICES_BY_NAME):
+        raise ValueError(f"dns: {name!r}: expected host:port, dns+host:port, dnssrv+NAME or dnssrvnoa+NAME")
+    elif not rest or not set(rest.lower()) <= _NAME_CHARACTERS:
+        raise ValueError(f"dns: {name!r}: expected a name without a port, as _web._tcp.example.com")
+
+
+def _check_ip(name: str, host: str) -> None:
+    try:
+        ip_address(host)
+    except ValueError:
+        raise ValueError(f"{name}: {host!r}: expected an IP address and a port") from None
+
+
 class AlertmanagerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Section `[shim.alertmanager]`: the Alertmanagers that are told of alerts (API v2)."""
 
@@ -123,8 +150,11 @@ class AlertmanagerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     urls: list[str] = []
     #: Files of Alertmanagers as in Prometheus' file_sd_configs (JSON or YAML); the last part may have *.
     files: list[str] = []
-    #: Names whose addresses (A and AAAA) are Alertmanagers, host:port.
+    #: Names of Alertmanagers in DNS: host:port or dns+host:port (addresses, A and AAAA), dnssrv+NAME
+    #: (SRV, as _web._tcp.am.test, and the addresses of its targets), dnssrvnoa+NAME (SRV, targets by name).
     dns: list[str] = []
+    #: The name server that is asked for them, IP:port; empty: the system's.
+    dns_server: str = ""
     #: The scheme of Alertmanagers of files and DNS.
     scheme: Literal["http", "https"] = "http"
     #: The path before /api/v2/alerts of Alertmanagers of files and DNS.
@@ -161,7 +191,10 @@ class AlertmanagerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
             if split_http_url(url) is None or "@" in url:
                 raise ValueError(f"urls: {masked_url(url)!r}: expected http://host:port or https://host:port")
         for name in self.dns:
-            check_listen("dns", name)
+            _check_dns(name)
+        if self.dns_server:
+            check_listen("dns_server", self.dns_server)
+            _check_ip("dns_server", parse_host_port(self.dns_server)[0])
         if bool(self.token or self.token_file) + bool(self.username) > 1:
             raise ValueError("token and username: expected one of both")
         for name in ("password", "token"):

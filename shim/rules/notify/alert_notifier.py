@@ -26,6 +26,7 @@ from shim.rules.alert_sink import AlertNotice
 from shim.rules.notify import alert_json, receiver_secrets
 from shim.rules.notify.alert_json import TenantAlert
 from shim.rules.notify.alertmanager_discovery import ALERTS_PATH, Alertmanager, AlertmanagerDiscovery
+from shim.rules.notify.name_lookup import NameLookup
 from shim.rules.notify.notice_queue import NoticeQueue
 from shim.rules.notify.notice_sender import MAX_AT_ONCE, NoticeSender, Receiver
 from shim.rules.notify.resend_book import ResendBook
@@ -81,7 +82,8 @@ class AlertNotifier:
         self._now_ms = now_ms
         self._names_tenant = settings.tenancy.mode != "single"
         of = settings.alertmanager
-        self._discovery = AlertmanagerDiscovery(of)
+        names = NameLookup(of.dns_server)
+        self._discovery = AlertmanagerDiscovery(of, names.addresses, names.services)
         self._tls = _tls(of)
         self._lines: dict[Alertmanager | str, _Line] = {}
         self._looking: asyncio.Task[None] | None = None

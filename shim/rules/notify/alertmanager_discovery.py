@@ -1,12 +1,14 @@
 """The Alertmanagers to send to: of the settings, of files as Prometheus' `file_sd_configs` has, and of DNS.
 
+Names in DNS are written as Thanos has them: `dns+host:port` (A and AAAA, also without the prefix),
+`dnssrv+_service._proto.name` (SRV, and the addresses of its targets), `dnssrvnoa+...` (SRV, targets by name).
+
 A file or name that cannot be read keeps the Alertmanagers that it gave before. Blocks: call it in a thread.
 """
 
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +18,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from agent.config.host_port import parse_host_port
-from shim.settings import AlertmanagerSettings
+from shim.settings import ADDRESSES, SERVICES_BY_NAME, AlertmanagerSettings
 
 _log: Final = logging.getLogger("shim.notifications")
 
@@ -42,12 +44,8 @@ class FoundAlertmanagers(NamedTuple):
 
 #: Returns the addresses of a host and port. Raises OSError.
 Resolve = Callable[[str, int], list[str]]
-
-
-def resolve(host: str, port: int) -> list[str]:
-    """Return the IPv4 and IPv6 addresses of a name, in order. Raises OSError."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return sorted({str(one[4][0]) for one in found})
+#: Returns the hosts and ports of a service. Raises OSError.
+Services = Callable[[str], list[tuple[str, int]]]
 
 
 @dataclass(slots=True)
@@ -55,7 +53,8 @@ class AlertmanagerDiscovery:
     """Looks at all sources; remembers the last result of each."""
 
     settings: AlertmanagerSettings
-    resolve: Resolve = resolve
+    resolve: Resolve
+    services: Services
     _known: dict[str, list[Alertmanager]] = field(default_factory=dict)
 
     def look(self) -> FoundAlertmanagers:
@@ -94,7 +93,15 @@ class AlertmanagerDiscovery:
         return found
 
     def _of_name(self, name: str) -> list[Alertmanager]:
-        host, port = parse_host_port(name, 1)
+        prefix, found, rest = name.rpartition("+")
+        if not found or prefix == ADDRESSES:
+            return self._of_addresses(*parse_host_port(rest, 1))
+        targets = self.services(rest)
+        if prefix == SERVICES_BY_NAME:
+            return [self._at(host, port, self.settings.server_name) for host, port in targets]
+        return [at for host, port in targets for at in self._of_addresses(host, port)]
+
+    def _of_addresses(self, host: str, port: int) -> list[Alertmanager]:
         server_name = self.settings.server_name or host
         return [self._at(address, port, server_name) for address in self.resolve(host, port)]
 

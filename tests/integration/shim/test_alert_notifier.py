@@ -26,6 +26,7 @@ from shim.rules.notify.alert_notifier import AlertNotifier
 from shim.settings import AlertmanagerSettings, AlertWebhookSettings, ShimSettings
 from tests.support.alertmanager import AlertmanagerServer
 from tests.support.certificates import Authority
+from tests.support.dns_server import dns_server
 from tests.support.webhook_receiver import WebhookReceiver
 from tests.unit.shim.rules.notify.notices import notice
 
@@ -202,6 +203,39 @@ async def test_alertmanagers_of_a_file_come_and_go(receiver: WebhookReceiver, tm
         file.write_text("[]")
         await receiver.until(lambda: made.urls == [])
         assert value(metrics, "alertmanagers_discovered") == 0
+
+
+async def test_alertmanagers_of_a_name_server_come_and_go(receiver: WebhookReceiver) -> None:
+    """Services (SRV) with addresses (A), and a name server that fails: what it said before stays."""
+    port = receiver.port
+    with dns_server() as server:
+        server.records = {
+            ("_web._tcp.am.test.", "SRV"): [f"10 5 {port} one.am.test.", f"5 5 {port} two.am.test."],
+            ("one.am.test.", "A"): ["127.0.0.1"],
+            ("two.am.test.", "A"): ["127.0.0.2"],
+            ("plain.test.", "A"): ["127.0.0.3"],
+        }
+        of = AlertmanagerSettings(
+            dns=["dnssrv+_web._tcp.am.test", f"dns+plain.test:{port}"],
+            dns_server=server.address,
+            refresh_s=0.1,
+        )
+        async with notifier(of) as (made, metrics):
+            urls = [f"http://127.0.0.{last}:{port}/api/v2/alerts" for last in (2, 1, 3)]
+            assert made.urls == urls
+            await made.send(TENANT, [notice()])
+            await receiver.until(lambda: len(receiver.requests) == 1)  # it listens at 127.0.0.1 alone
+            del server.records["one.am.test.", "A"]
+            server.records["_web._tcp.am.test.", "SRV"] = [f"5 5 {port} two.am.test."]
+            await receiver.until(lambda: made.urls == [urls[0], urls[2]])
+            server.refuses = True
+            failures = "alertmanager_look_failures_total"
+            await receiver.until(lambda: value(metrics, failures) >= 2)
+            assert made.urls == [urls[0], urls[2]]
+            server.refuses = False
+            server.records["plain.test.", "AAAA"] = ["::1"]
+            await receiver.until(lambda: len(made.urls) == 3)
+            assert f"http://[::1]:{port}/api/v2/alerts" in made.urls
 
 
 async def test_the_webhook_is_told_of_changes_once_and_until_it_takes_them(receiver: WebhookReceiver) -> None:
