@@ -193,13 +193,15 @@ class ShimService:
         self._engine = QueryEngine(store, catalog, settings, blocks=blocks, edge=edge, eras=eras)
         languages = Languages(self._engine, catalog, settings)
         write = self._writes()
-        rule_turns, templates = (
-            Admission(running, _RULES_WAITING, ShimMetrics(), shared=shared)
-            for running in (settings.rules.concurrency, TEMPLATE_THREADS)
+        running = settings.rules.concurrency
+        rule_turns, slow_turns, templates = (
+            Admission(count, _RULES_WAITING, ShimMetrics(), shared=shared)
+            for count in (running, running, TEMPLATE_THREADS)
         )
         self._rules = RunningRules(
-            settings, self._engine, edge, rule_turns, templates, turns, self.metrics, self._take_messages
-        )
+            settings, self._engine, edge, rule_turns, slow_turns, templates, turns, self.metrics,
+            self._take_messages,
+        )  # fmt: skip
         context = HttpContext(
             settings=settings,
             engine=self._engine,

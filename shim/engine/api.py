@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
+from shim.model.errors import QueryError
 from shim.model.grid import Grid
 from shim.model.tenancy import Tenant
 from shim.model.values import Annotations, Ints, Samples, Scalar, String, Vector
 
+T = TypeVar("T")
 Kind = Literal["scalar", "string", "vector", "matrix"]
 
 
@@ -56,6 +58,14 @@ class QueryResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Answered(Generic[T]):
+    """The value made of one query's result among several, or its error."""
+
+    value: T | QueryError
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Latest:
     """The latest samples of series of one stored type, all as floats.
 
@@ -75,6 +85,22 @@ class Engine(Protocol):
         self, tenant: Tenant, query: str, at_ms: int, options: QueryOptions, begun: OnSubmitted | None = None
     ) -> QueryResult:
         """Evaluate `query` at one time."""
+        ...
+
+    async def instants(
+        self,
+        tenant: Tenant,
+        queries: Sequence[str],
+        at_ms: int,
+        options: QueryOptions,
+        work: Callable[[QueryResult], T],
+        together_s: float,
+        begun: OnSubmitted | None = None,
+    ) -> Sequence[Answered[T]]:
+        """Evaluate queries one after the other in one thread, and `work` on their results there.
+
+        After `together_s` no further one begins: fewer answers than queries may come, but one.
+        """
         ...
 
     async def latest(

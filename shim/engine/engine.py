@@ -19,9 +19,10 @@ from indexer.clickhouse.schema.eras import Era, kept_from
 from indexer.clickhouse.store import Store
 from shim.catalog import Catalog
 from shim.catalog.types import Part
-from shim.engine.api import Kind, Latest, OnSubmitted, QueryOptions, QueryResult
+from shim.engine.api import Answered, Kind, Latest, OnSubmitted, QueryOptions, QueryResult
 from shim.engine.classic_answers import ClassicAnswer
 from shim.engine.evaluator import Evaluator
+from shim.engine.instant_batch import InstantBatch
 from shim.engine.live_edge import LiveEdge
 from shim.eval.classic_view import as_classic
 from shim.model.errors import BadData, TimedOut
@@ -121,6 +122,26 @@ class QueryEngine:
         """Evaluate `query` at one time. Raises QueryError."""
         return await self._submit(tenant, query, Grid.instant(at_ms), options, begun, instant=True)
 
+    async def instants(
+        self,
+        tenant: Tenant,
+        queries: Sequence[str],
+        at_ms: int,
+        options: QueryOptions,
+        work: Callable[[QueryResult], T],
+        together_s: float,
+        begun: OnSubmitted | None = None,
+    ) -> Sequence[Answered[T]]:
+        """Evaluate queries one after the other in one thread; each has the time of `options`."""
+        answer = partial(self._answer, grid=Grid.instant(at_ms), options=options, instant=True)
+        batch = InstantBatch(answer, partial(self._reader, tenant, options), work)
+        run = partial(batch.run, queries, together_s)
+        try:
+            await self._in_thread(run, batch.cancel, options.timeout_s + together_s, begun)
+        except TimedOut as e:
+            return [*batch.found, Answered(e, options.timeout_s)]
+        return batch.found
+
     async def range(
         self, tenant: Tenant, query: str, grid: Grid, options: QueryOptions, begun: OnSubmitted | None = None
     ) -> QueryResult:
@@ -194,19 +215,25 @@ class QueryEngine:
         self, reader: Reader, work: Callable[[], T], options: QueryOptions, begun: OnSubmitted | None
     ) -> T:
         """Work on a query in its pool until its deadline."""
+        return await self._in_thread(work, reader.cancel, options.timeout_s, begun)
+
+    async def _in_thread(
+        self, work: Callable[[], T], cancel: Callable[[], None], timeout_s: float, begun: OnSubmitted | None
+    ) -> T:
+        """Work in the pool of queries; call `cancel` after `timeout_s`, or if it is given up."""
         loop = asyncio.get_running_loop()
         running = self._queries.submit(work)
         if begun is not None:
             begun(running)
         try:
-            async with asyncio.timeout(options.timeout_s):
+            async with asyncio.timeout(timeout_s):
                 return await asyncio.wrap_future(running)
         except TimeoutError:
-            loop.run_in_executor(None, reader.cancel)
+            loop.run_in_executor(None, cancel)
             raise TimedOut("query timed out in expression evaluation") from None
         except asyncio.CancelledError:
             # Not in our pools: they may be full of the work to be cancelled.
-            loop.run_in_executor(None, reader.cancel)
+            loop.run_in_executor(None, cancel)
             raise
 
     def _reader(self, tenant: Tenant, options: QueryOptions) -> Reader:

@@ -18,7 +18,7 @@ from shim.rules.alert_states import ActiveAlert, AlertStates
 from shim.rules.memory_samples import STALE
 from shim.rules.recorded_histogram import RecordedHistogram
 from shim.rules.rule_file import AlertingRule, RecordingRule, Rule, RuleGroup
-from shim.rules.rule_queries import InstantVector, RuleQueries, SampleSink
+from shim.rules.rule_queries import InstantVector, RuleQueries, SampleSink, check_series
 from shim.rules.templates.alert_template import AlertValues, expanded
 from shim.rules.templates.template_functions import TemplateSample
 
@@ -107,7 +107,9 @@ class GroupEvaluation:
                         samples.append(labels, at_ms, value)
                 for labels in self.before[number] - after[number]:
                     samples.append(labels, at_ms, STALE)
-            self.health[number] = RuleHealth(error, self._clock_s() - began_s, tick_ms)
+            seconds = queries.seconds_of(rule.text)
+            seconds = self._clock_s() - began_s if seconds is None else seconds
+            self.health[number] = RuleHealth(error, seconds, tick_ms)
         for labels in self.ending.difference(*self.before, *after):
             samples.append(labels, at_ms, STALE)
         self.before, self.ending = after, set()
@@ -126,15 +128,8 @@ class GroupEvaluation:
     async def _vector(self, rule: Rule, queries: RuleQueries, tick_ms: int) -> InstantVector:
         """Return the vector of a rule's expression at a tick. Raises QueryError."""
         vector = await queries.query(rule.expr, rule.text, tick_ms - self.group.query_offset_ms)
-        self._check_length(vector)
+        check_series(len(vector), self._max_series)
         return vector
-
-    def _check_length(self, vector: Sequence[object]) -> None:
-        if self._max_series and len(vector) > self._max_series:
-            raise ExecutionError(
-                f"the rule yields {len(vector)} series: expected at most {self._max_series}"
-                " (setting shim.rules.max_series)"
-            )
 
     async def _result(
         self, number: int, rule: Rule, queries: RuleQueries, tick_ms: int
@@ -142,7 +137,7 @@ class GroupEvaluation:
         if isinstance(rule, RecordingRule) and rule.is_histogram:
             at_ms = tick_ms - self.group.query_offset_ms
             found_histograms = await queries.query_histograms(rule.expr, rule.text, at_ms)
-            self._check_length(found_histograms)
+            check_series(len(found_histograms), self._max_series)
             return self._recorded(rule, found_histograms)
         vector = await self._vector(rule, queries, tick_ms)
         if isinstance(rule, RecordingRule):

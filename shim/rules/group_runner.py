@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, Literal
@@ -21,6 +21,7 @@ from shim.model.labels import Labels
 from shim.model.tenancy import Tenant
 from shim.rules.alert_notices import notices
 from shim.rules.alert_sink import AlertSink
+from shim.rules.early_queries import early_queries
 from shim.rules.group_evaluation import External, GroupEvaluation
 from shim.rules.group_restore import restore
 from shim.rules.recorded_messages import TickResults, bodies, group_name, key_of, non_finite
@@ -41,6 +42,9 @@ _FIRST_WAIT_S: Final = 1.0
 _MAX_WAIT_S: Final = 30.0
 #: Seconds that a request to the indexers may take with the wait for a thread: then alerts go on without it.
 _MAX_STORE_S: Final = 30.0
+#: A group is slow after a query of this many seconds, until those of a tick take less in all.
+_SLOW_S: Final = 1.0
+_FAST_S: Final = 0.5
 #: Results that are encoded here; more are handed to a thread.
 _AT_ONCE: Final = 500
 
@@ -71,11 +75,14 @@ class GroupRunner:
     unique: frozenset[int] = frozenset()
     evaluation: GroupEvaluation = field(init=False)
     schedule: Schedule = field(init=False)
+    _early: Sequence[Sequence[str]] = field(init=False)  # without and with those of alerts
     last_s: int | None = None  # the last tick that is stored
     alerted_s: int = 0  # the last tick at which alerts were evaluated
     restored: bool = False
     unended: set[Labels] | None = None  # the series at the last tick that is stored, once later ones are not
     seconds: float = 0.0  # that the last tick took
+    slow: bool = False
+    evaluated_s: float = 0.0  # of the last tick, without its write
     begun_s: float = 0.0  # when its ticks were last found due
     stored_at_s: float = 0.0
     retry_at_s: float = 0.0
@@ -84,6 +91,7 @@ class GroupRunner:
     def __post_init__(self) -> None:
         self.evaluation = self.new_evaluation()
         self.schedule = Schedule(self.step_s, self.since_s, spread_offset_s(self.key, self.step_s))
+        self._early = [early_queries(self.group.rules, alerts=alerts) for alerts in (False, True)]
 
     def new_evaluation(self) -> GroupEvaluation:
         """Return an evaluation of the group without any state."""
@@ -229,14 +237,18 @@ class GroupRunner:
         """Evaluate and store one tick. Raises QueryError."""
         parts, began_s = self.parts, time.perf_counter()
         results = TickResults(self.deltas)
-        queries = StoreQueries.of_tick(parts.place, self.tenant, results.seen)
+        early = self._early[alerts]
+        queries = StoreQueries.of_tick(parts.place, self.tenant, results.seen, early, slow=self.slow)
         if self.unended is None:
             self.unended = self.evaluation.ending.union(*self.evaluation.before)
         self.evaluation.ending = self.evaluation.ending | self.unended
         passing = _PASSING if self.tries < _MAX_TRIES else ()
-        failed = await self.evaluation.evaluate(
-            tick_s * 1000, queries, results, alerts=alerts, passing=passing
-        )
+        try:
+            failed = await self.evaluation.evaluate(
+                tick_s * 1000, queries, results, alerts=alerts, passing=passing
+            )
+        finally:
+            self.slow = queries.longest_s > _SLOW_S or (self.slow and queries.total_s > _FAST_S)
         self._count(failed, alerts=alerts)
         evaluated = sum(alerts or isinstance(rule, RecordingRule) for rule in self.group.rules)
         if not passing and failed and len(failed) == evaluated:
@@ -246,6 +258,7 @@ class GroupRunner:
             await parts.sink.send(
                 self.tenant, notices(self.evaluation, parts.external.labels, tick_s, self.step_s)
             )
+        self.evaluated_s = time.perf_counter() - began_s
         if store:
             await self._store(tick_s, results)
             self.last_s, self.stored_at_s = tick_s, parts.now_s()
@@ -264,8 +277,8 @@ class GroupRunner:
         metrics.rule_tick_delay_seconds.observe(delay_s)
         metrics.rule_tick_lag_seconds.observe(lag_s)
         _ticks_log.debug(
-            "event=rule_tick group=%s tick=%d delay_s=%.3f lag_s=%.3f seconds=%.3f",
-            self.key, tick_s, delay_s, lag_s, self.seconds,
+            "event=rule_tick group=%s slow=%d stored_s=%.3f tick=%d delay_s=%.3f lag_s=%.3f seconds=%.3f",
+            self.key, self.slow, self.seconds - self.evaluated_s, tick_s, delay_s, lag_s, self.seconds,
         )  # fmt: skip
 
     def _count(self, failed: list[tuple[str, str]], *, alerts: bool) -> None:

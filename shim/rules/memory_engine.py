@@ -43,6 +43,10 @@ class MemoryEngine:
         del text
         return histogram_vector(self._value(expr, at_ms))
 
+    def seconds_of(self, text: str) -> float | None:  # noqa: ARG002
+        """Return None: queries are waited for."""
+        return None
+
     def query_text(self, text: str, at_ms: int) -> InstantVector:
         """Return the vector of an expression in text. Raises QueryError."""
         return self._query(parsed(text), at_ms)

@@ -27,6 +27,9 @@ class RuleQueries(Protocol):
     ) -> Sequence[tuple[Labels, RecordedHistogram]]:
         """Return the native histograms of an expression that yields no numbers."""
 
+    def seconds_of(self, text: str) -> float | None:
+        """Return how long the query of an expression took; None: as long as it was waited for."""
+
     def query_text(self, text: str, at_ms: int) -> InstantVector:
         """Return the vector of a query in a template. Blocks."""
 
@@ -45,6 +48,14 @@ class SampleSink(Protocol):
 
     def append_histogram(self, labels: Labels, time_ms: int, value: RecordedHistogram, /) -> None:
         """Add a histogram."""
+
+
+def check_series(count: int, max_series: int) -> None:
+    """Raise ExecutionError if a rule yields too many series; `max_series` 0: any number."""
+    if max_series and count > max_series:
+        raise ExecutionError(
+            f"the rule yields {count} series: expected at most {max_series} (setting shim.rules.max_series)"
+        )
 
 
 def instant_vector(value: Scalar | String | Vector | Samples) -> InstantVector:

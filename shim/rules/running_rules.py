@@ -32,16 +32,17 @@ _WRITE_THREADS: Final = 4
 class RunningRules:
     """The rules of the settings; without `shim.rules.path` there are none.
 
-    `own_slots` bounds the queries of rules, `pool_slots` their templates, `slots` all queries. `take`: the
-    indexer of this process.
+    `own_slots` bounds the queries of rules, `slow_slots` those of slow groups, `pool_slots` their templates,
+    `slots` all queries. `take`: the indexer of this process.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of one process, each by its name
         self,
         settings: ShimSettings,
         engine: Engine,
         edge: LiveEdge,
         own_slots: QuerySlots,
+        slow_slots: QuerySlots,
         pool_slots: QuerySlots,
         slots: QuerySlots,
         metrics: ShimMetrics,
@@ -49,6 +50,7 @@ class RunningRules:
     ) -> None:
         self._settings = settings
         self._place_of = engine, own_slots, slots, pool_slots
+        self._slow_slots = slow_slots
         self._edge = edge
         self._metrics = metrics
         self._take = take
@@ -67,7 +69,7 @@ class RunningRules:
         self._pools = [templates, pool, writes]
         parts = RunnerParts(
             of,
-            QueryPlace(*self._place_of, templates, of.timeout_s),
+            QueryPlace(*self._place_of, templates, of.timeout_s, self._slow_slots, of.max_series),
             self._writes(writes),
             sink,
             lease,

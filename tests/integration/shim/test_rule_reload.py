@@ -55,7 +55,7 @@ async def test_files_are_read_while_all_writes_wait_for_an_indexer(tmp_path: Pat
         indexers=IndexersSettings(urls=[f"http://127.0.0.1:{hanging.getsockname()[1]}"]),
     )
     none = cast("Any", None)
-    rules = RunningRules(settings, none, LiveEdge(5.0), none, none, none, ShimMetrics(), None)
+    rules = RunningRules(settings, none, LiveEdge(5.0), none, none, none, none, ShimMetrics(), None)
     rules.start(NoAlerts(), SoleEvaluator(), "", ServerNotices())
     assert rules.evaluator is not None
     store = rules.evaluator.parts.store
