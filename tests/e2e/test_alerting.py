@@ -68,12 +68,14 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     await receiver.start()
     await direct.start()
     made = World(tmp_path, receiver, direct)
-    await asyncio.to_thread(made.alertmanager.start)
-    yield made
-    await asyncio.to_thread(made.starter.clear)
-    await asyncio.to_thread(made.alertmanager.kill)
-    await receiver.stop()
-    await direct.stop()
+    try:
+        await asyncio.to_thread(made.alertmanager.start)
+        yield made
+    finally:
+        await asyncio.to_thread(made.starter.clear)
+        await asyncio.to_thread(made.alertmanager.kill)
+        await receiver.stop()
+        await direct.stop()
 
 
 def sent(up: Up) -> float:

@@ -53,7 +53,11 @@ class Agent:
             "METERHOUSE_AGENT__LINES__NAME_TAGS": '["influx"]',
             **environ,
         })  # fmt: skip
+
+    def ready(self) -> Agent:
+        """Return when it answers."""
         wait_for(lambda: get(f"http://127.0.0.1:{self._ops}/readyz")[0] == 200, self._process.output, 120)
+        return self
 
     def metric(self, name: str) -> float:
         text = get(f"http://127.0.0.1:{self._ops}/metrics")[1].decode()
@@ -76,7 +80,7 @@ def agent(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Agent]:
     indexer = FakeIndexer()
     started = Agent(tmp_path, request.param, indexer)
     try:
-        yield started
+        yield started.ready()
     finally:
         started.clear()
         indexer.stop()
@@ -211,7 +215,9 @@ def test_datadog_s_negative_gauges(tmp_path: Path, core: str, deltas: str, untag
     indexer = FakeIndexer()
     agent = Agent(tmp_path, core, indexer, METERHOUSE_AGENT__LINES__GAUGE_DELTAS=deltas)
     try:
-        client = datadog_client(agent, "udp", disable_aggregation=True, origin_detection_enabled=False)
+        client = datadog_client(
+            agent.ready(), "udp", disable_aggregation=True, origin_detection_enabled=False
+        )
         for _ in range(3):
             client.gauge("room", -7, tags=["room:a"])
             client.gauge("plain", -7)

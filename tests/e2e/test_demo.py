@@ -23,6 +23,13 @@ Labels = tuple[tuple[str, str], ...]
 def shop(product: Up, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Truth]:
     """Provide a demo's truth, once all of it is stored."""
     starter = Starter(tmp_path_factory.mktemp("demo"))
+    try:
+        yield _truth(product, starter)
+    finally:
+        starter.clear()
+
+
+def _truth(product: Up, starter: Starter) -> Truth:
     address = f"{product.udp[0]}:{product.udp[1]}"
     demo = starter("demo", "--seconds", "12", "--address", address, "--json", "truth.json", "--seed", "5")
     assert demo.wait() == 0, demo.output
@@ -32,8 +39,7 @@ def shop(product: Up, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trut
         count = (lambda x: x) if types == "counters" else "histogram_count({})".format
         total = sum(c.total for c in truth.counters)
         product.api.wait_until(f"sum({count(f'increase({name}[{window}s])')})", truth.end, total)
-    yield truth
-    starter.clear()
+    return truth
 
 
 def promtool(product: Up, kind: str, query: str, *options: str) -> list[dict[str, Any]]:

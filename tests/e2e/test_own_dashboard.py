@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from shim.cli.test_rules import test_rules as run_rule_tests
-from tests.e2e.product import Starter, get, wait_for
+from tests.e2e.product import Starter, Up, get, wait_for
 from tests.support.own_dashboard import RULE_TESTS, RULES, queries
 from tests.support.ports import free_port
 
@@ -30,7 +30,31 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     assert program is not None, "prometheus is not installed"
     folder = tmp_path_factory.mktemp("own")
     starter = Starter(folder)
-    up = starter.up()
+    try:
+        port = _configured(starter.up(), folder)
+        with (
+            (folder / "log").open("wb") as log,
+            subprocess.Popen(
+                [
+                    program,
+                    f"--config.file={folder}/prometheus.yml",
+                    f"--storage.tsdb.path={folder}/tsdb",
+                    f"--web.listen-address=127.0.0.1:{port}",
+                ],
+                stdout=log,
+                stderr=log,
+            ) as child,
+        ):
+            try:
+                yield f"http://127.0.0.1:{port}/api/v1"
+            finally:
+                child.kill()
+    finally:
+        starter.clear()
+
+
+def _configured(up: Up, folder: Path) -> int:
+    """Write the configuration of a Prometheus that scrapes `up`; return the port for it."""
     up.send(["a:1|c", "a:bad|c"])
     get(f"{up.api.url}/api/v1/query?query=a")
     jobs = {"agent": up.agent, "indexer": up.indexer, "shim": up.api.url}
@@ -43,22 +67,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         ],
     }
     (folder / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
-    port = free_port()
-    with (folder / "log").open("wb") as log:
-        child = subprocess.Popen(
-            [
-                program,
-                f"--config.file={folder}/prometheus.yml",
-                f"--storage.tsdb.path={folder}/tsdb",
-                f"--web.listen-address=127.0.0.1:{port}",
-            ],
-            stdout=log,
-            stderr=log,
-        )
-    yield f"http://127.0.0.1:{port}/api/v1"
-    child.kill()
-    child.wait()
-    starter.clear()
+    return free_port()
 
 
 def ask(url: str, **params: str) -> Any:

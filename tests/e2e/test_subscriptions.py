@@ -9,7 +9,6 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any, Final
 
 import redis
@@ -56,9 +55,11 @@ def _receiving(hooks: Hooks) -> Iterator[str]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/in"
-    server.shutdown()
-    server.server_close()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/in"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def _post(url: str, body: Any) -> None:
@@ -68,10 +69,9 @@ def _post(url: str, body: Any) -> None:
 
 
 def test_each_tick_once_over_deaths_of_shims_and_of_redis(
-    start: Starter, http_dsn: str, tmp_path: Path
+    start: Starter, http_dsn: str, durable_redis: RedisServer
 ) -> None:
-    server = RedisServer(tmp_path, durable=True)
-    server.start()
+    server = durable_redis
     hooks = Hooks()
     first_s = int(time.time()) // 60 * 60 - (TICKS + 10) * 60
     _, indexer = Services(start, http_dsn).indexer()
@@ -133,7 +133,6 @@ def test_each_tick_once_over_deaths_of_shims_and_of_redis(
     assert [id_ for id_, _ in sent][:TICKS] == [f"{IDS[0]}-{tick_s}" for tick_s, _ in truth]
     assert [_result(document)[1:] for _, document in sent][:TICKS] == truth
     client.close()
-    server.stop()
 
 
 def _result(document: Any) -> tuple[str, int, float]:

@@ -21,6 +21,7 @@ from indexer.clickhouse.schema import GRANULARITIES, Retention
 from indexer.clickhouse.store import Store, open_store
 from indexer.service import IndexerService
 from indexer.settings import BatchSettings, JournalSettings, Settings
+from tests.support.children import end
 from tests.support.frames import FrameRows, counter_frame, make_frame
 
 ROOT = Path(__file__).parents[2]
@@ -74,8 +75,7 @@ def indexer(
             assert address, f"the indexer did not start: {child.wait(10)}"
             yield f"http://{address}/v1/frames", child
         finally:
-            child.terminate()
-            child.wait(20)
+            end(child)
 
 
 def post(url: str, body: bytes) -> int | None:

@@ -29,6 +29,7 @@ from indexer.streams.source import Source
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.errors import Limited, Refused
 from indexer.write.health import Health
+from tests.support.children import end
 from tests.support.redis_server import RedisServer
 
 ROOT = Path(__file__).parents[2]
@@ -137,8 +138,7 @@ def test_killed_at_every_place(
     try:
         asyncio.run(until(lambda: is_committed(client, 10)))
     finally:
-        last.terminate()
-        last.wait(20)
+        end(last)
     shown = subprocess.run(
         [sys.executable, "-c", SHOW_HITS, url], cwd=ROOT, capture_output=True, text=True, check=True
     )

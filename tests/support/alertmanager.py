@@ -11,6 +11,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from tests.support.children import end
 from tests.support.ports import free_port
 
 _CONFIG = """
@@ -47,6 +48,13 @@ class AlertmanagerServer:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+        try:
+            self._wait()
+        except BaseException:
+            self.kill()
+            raise
+
+    def _wait(self) -> None:
         deadline = time.monotonic() + 60
         while True:
             try:
@@ -81,9 +89,8 @@ class AlertmanagerServer:
     def stop(self) -> None:
         """End it in order: it remembers the notifications that it sent."""
         if self._child is not None:
-            self._child.terminate()
-            self._child.wait(60)
-            self._child = None
+            child, self._child = self._child, None
+            end(child, 60)
 
     def kill(self) -> None:
         """End it as kill -9 does."""

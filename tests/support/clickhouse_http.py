@@ -33,6 +33,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from indexer.clickhouse.crash_signals import kept_signals
+from tests.support.children import end
 
 with kept_signals():
     import chdb
@@ -271,8 +272,7 @@ def running(path: Path, port: int = 0) -> Iterator[int]:
             assert line.strip().isdigit(), f"the server did not start: {child.poll()}"
             yield int(line)
         finally:
-            child.terminate()
-            child.wait(60)
+            end(child, 60)
 
 
 if __name__ == "__main__":

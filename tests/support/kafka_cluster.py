@@ -30,7 +30,9 @@ class KafkaCluster:
         )
         assert self._child.stdout is not None
         self.brokers = self._child.stdout.readline().strip()
-        assert self.brokers, "the mock cluster did not start"
+        if not self.brokers:
+            self.stop()
+            raise AssertionError("the mock cluster did not start")
 
     def signal(self, number: int) -> None:
         """Send it a signal: SIGSTOP hangs it."""

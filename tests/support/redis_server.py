@@ -40,6 +40,13 @@ class RedisServer:
             ],
             stdout=subprocess.DEVNULL,
         )
+        try:
+            self._wait()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait(self) -> None:
         deadline = time.monotonic() + 60
         client = redis.Redis.from_url(self.url)
         while True:
@@ -66,6 +73,15 @@ class RedisServer:
 @pytest.fixture
 def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
     server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def durable_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """Provide a server that keeps each write on disk."""
+    server = RedisServer(tmp_path, durable=True)
     server.start()
     yield server
     server.stop()

@@ -27,7 +27,10 @@ def _holder(path: Path) -> subprocess.Popen[bytes]:
         [sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert process.stdout is not None
-    assert process.stdout.readline() == b"held\n"
+    if process.stdout.readline() != b"held\n":
+        process.kill()
+        process.communicate()
+        raise AssertionError("the lock is not held")
     return process
 
 

@@ -123,9 +123,14 @@ class Parser:
     def close(self) -> None:
         """End the process."""
         if self._child is not None:
+            child, self._child = self._child, None
             with suppress(BrokenPipeError):
-                self._child.communicate(timeout=10)
-            self._child = None
+                try:
+                    child.communicate(timeout=10)
+                except subprocess.TimeoutExpired:
+                    child.kill()
+                    child.communicate()
+                    raise
 
 
 @pytest.fixture(scope="module")
