@@ -31,12 +31,11 @@ import msgspec
 from agent.config.secrets import masked_url
 from agent.core.factory import open_core
 from agent.core.saved_gauges import SavedGauges, open_directory
-from agent.forward.credentials import Credentials
-from agent.forward.forwarder import Forwarder
 from agent.forward.heartbeat_sender import AnswerHandlers, HeartbeatSender, LineCounts
 from agent.forward.open_metadata_sender import open_metadata_sender
+from agent.forward.open_sending import open_sending
 from agent.forward.spool.age import SpoolAge
-from agent.forward.spool.open_spool import open_spool, steady_clock
+from agent.forward.spool.open_spool import open_bindings, open_spool, steady_clock
 from agent.forward.spool.record import EncodedFrame
 from agent.forward.spool.timers import SpoolTimers
 from agent.mapping.open_mapper import open_mapper
@@ -175,17 +174,20 @@ class Agent:
         self._framing = False  # a call of _make_frames is scheduled
         self._turns = 0  # of the loop since the last frame
         mapper = open_mapper(settings, self._log)
-        credentials = Credentials(settings.forward, self._log)
-        self._announcer = open_metadata_sender(mapper, settings, self._log, credentials)
         self._core = open_core(settings, mapper, self._woken, self._log)
         self._steady_ms = steady_clock()
-        self._spool = open_spool(settings, self._steady_ms, self._log, start_wait_s)
+        bindings = open_bindings(settings)
+        self._spool = open_spool(settings, self._steady_ms, self._log, start_wait_s, bindings)
         self._spool_age = SpoolAge(self._spool, settings.spool.max_age_s, self._log)
         checkpoint_ms = settings.spool.checkpoint_ms
         self._timers = SpoolTimers(loop, self._spool, self._log, checkpoint_ms, self._checkpoint)
         self._clock = Clock(round(settings.max_skew_s * 1000))
         self._ahead_ms = 0  # how far rows now being framed are ahead, after the clock jumped back
-        self._forwarder = Forwarder(settings.forward, self._spool, self._log, credentials=credentials)
+        sending = open_sending(settings, self._spool, bindings, self._log)
+        self._forwarder = sending.forwarder
+        self._announcer = open_metadata_sender(
+            mapper, settings, self._log, sending.credentials, sending.open_channel
+        )
         tcp_tls = _acceptor("agent.tcp_tls", settings.tcp_tls, self._log)
         self._ops_tls = _acceptor("agent.ops_tls", settings.ops_tls, self._log)
         self._inputs = Listeners(
@@ -209,9 +211,10 @@ class Agent:
             self._spool,
             self._framed_ms,
             self._log,
-            credentials=credentials,
+            credentials=sending.credentials,
             handlers=AnswerHandlers(
                 clock=self._clock,
+                open_channel=sending.open_channel,
                 retimed=lambda: loop.call_soon_threadsafe(self._look_at_clock),
                 remembers=self._spool_age.remembers,
             ),
@@ -261,7 +264,10 @@ class Agent:
         at = {**self._inputs.addresses, **({"ops": self._ops.address} if self._ops else {})}
         self.addresses = Addresses(**at)
         self._ready = True
-        self._log.info("listening", **at, indexer=masked_url(self._settings.forward.url))
+        self._log.info("listening", **at, indexer=self._indexers())
+
+    def _indexers(self) -> str:
+        return " ".join(masked_url(url) for url in self._settings.forward.targets)
 
     def _unready(self) -> str:
         if not self._ready:

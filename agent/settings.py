@@ -145,6 +145,17 @@ class ForwardSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     #: Base URL of the indexer (http or https).
     url: str = "http://127.0.0.1:8126"
+    #: Base URLs of several indexers with a journal each, instead of `url`. An agent sends to one of them, by
+    #: its name and host, and a frame again only to the same one (docs/reliability.md).
+    urls: Annotated[list[str], msgspec.Meta(max_length=64)] = []
+    #: Indexers that will not return: frames that were sent to them go to the next one.
+    gone: list[str] = []
+    #: Those of them whose journal is lost, too: rows that they stored in part may count twice.
+    journals_lost: list[str] = []
+    #: How long all tries at an indexer of `urls` must fail until new frames go to the next one.
+    failover_s: Annotated[float, msgspec.Meta(gt=0, le=3_600)] = 10.0
+    #: How long it must answer again until new frames go back to it.
+    return_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 30.0
     #: Sent as `Authorization: Bearer ...` when not empty.
     token: str = ""
     #: A file that contains only that token, read again when it changes.
@@ -169,6 +180,28 @@ class ForwardSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("token and token_file are both set: expected one of them")
         if not is_one_line(self.token):
             raise ValueError("token has a line break or a control character: expected one line of text")
+        if len({url.partition(":")[0].lower() for url in self.urls}) > 1:
+            raise ValueError("urls has http and https: expected one of them")
+        if len(set(self.urls)) != len(self.urls):
+            raise ValueError("urls has a URL twice: expected different ones")
+        if set(self.journals_lost) - set(self.gone):
+            raise ValueError("journals_lost has a URL that gone lacks: expected those of gone")
+        if self.urls and not set(self.urls) - set(self.gone):
+            raise ValueError("gone has all of urls: expected at least one that is left")
+
+    def to(self, url: str) -> ForwardSettings:
+        """Return the settings of one indexer."""
+        return msgspec.structs.replace(self, url=url, urls=[], gone=[], journals_lost=[])
+
+    @property
+    def targets(self) -> list[str]:
+        """All indexers: `urls`, or `url` alone."""
+        return self.urls or [self.url]
+
+    @property
+    def first(self) -> ForwardSettings:
+        """The settings of the first indexer that is not gone."""
+        return self.to(next(url for url in self.targets if url not in self.gone or not self.urls))
 
 
 class SpoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

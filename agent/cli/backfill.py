@@ -116,8 +116,8 @@ def _run(settings: AgentSettings, file: BinaryIO, args: argparse.Namespace) -> i
         return 0
     save(state, progress)
     log, shown = Log(), ProgressBar(size, sys.stderr)
-    credentials = Credentials(settings.forward, log)
-    delivery = Delivery(Channel(settings.forward, credentials=credentials))
+    credentials = Credentials(settings.forward.first, log)
+    delivery = Delivery(Channel(settings.forward.first, credentials=credentials))
     job = Job(
         settings,
         form,
@@ -141,7 +141,7 @@ def _run(settings: AgentSettings, file: BinaryIO, args: argparse.Namespace) -> i
 def _progress(state: Path, digest: str, settings: AgentSettings, form: Format) -> Progress:
     """Return the progress so far, a new one where there is none. Raises ProgressError for another's."""
     said = _settings_hash(settings, form)
-    url = masked_url(settings.forward.url)
+    url = masked_url(settings.forward.first.url)
     progress = load(state)
     if progress is None:
         return Progress(sha256=digest, created_ms=time.time_ns() // 1_000_000, settings=said, url=url)

@@ -140,7 +140,8 @@ def _check_addresses(settings: AgentSettings) -> None:
     for name, address in given.items():
         if address and "/" not in address:  # a path is a Unix socket's
             sockets.split_host_port(f"agent.{name}", address)
-    sockets.split_url("agent.forward.url", settings.forward.url)
+    for url in settings.forward.targets:
+        sockets.split_url("agent.forward.urls" if settings.forward.urls else "agent.forward.url", url)
 
 
 class _Report:

@@ -12,6 +12,7 @@ import enum
 import importlib
 import math
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -54,6 +55,7 @@ class Answer(msgspec.Struct, frozen=True):
     text: str = ""
     retry_after_s: float = 0.0
     expired: int = 0  # rows older than their retention; known for frames of a bundle
+    sent: bool = True  # False: no connection was made, so the indexer has nothing of it
 
 
 def failure_text(answer: Answer, settings: ForwardSettings) -> str:
@@ -110,6 +112,7 @@ class Channel:
         self._base, self._own_path, self._own_content_type = url.path.rstrip("/"), path, content_type
         self._path = self._base + path
         self._headers: dict[str, str | bytes] = {"Content-Type": content_type}
+        self._more: Mapping[str, str] = {}
         self._credentials = credentials or Credentials(settings, Log())
         self._context = self._credentials.context()
         self._connection = self._new_connection()
@@ -135,15 +138,19 @@ class Channel:
             self._connection.close()
             self._connection = self._new_connection()
 
-    def send(self, data: bytes, path: str = "", content_type: str = "") -> Answer:
+    def send(
+        self, data: bytes, path: str = "", content_type: str = "", headers: Mapping[str, str] | None = None
+    ) -> Answer:
         """Make one try, never an exception; to another path of the indexer if one is given."""
+        self._more = headers or {}
         self._identify()
         self._path = self._base + (path or self._own_path)
         self._headers["Content-Type"] = content_type or self._own_content_type
         reused = self._connection.sock is not None
         answer = self._try(data)
         if answer.outcome is Outcome.CONNECTION and reused:
-            return self._try(data)  # an idle connection that the indexer had closed says nothing about it
+            # An idle connection that the indexer had closed says nothing about it.
+            return msgspec.structs.replace(self._try(data), sent=True)
         return answer
 
     def close(self) -> None:
@@ -151,20 +158,25 @@ class Channel:
         self._connection.close()
 
     def _try(self, data: bytes) -> Answer:
+        sent = self._connection.sock is not None
         try:
-            self._connection.request("POST", self._path, body=data, headers=self._headers)
+            if not sent:
+                self._connection.connect()
+                sent = True
+            headers = {**self._headers, **self._more}
+            self._connection.request("POST", self._path, body=data, headers=headers)
             response = self._connection.getresponse()
             body = response.read(_MAX_ANSWER_BYTES)
             if not response.isclosed():
                 self._connection.close()
         except TimeoutError:
             self._connection.close()
-            return Answer(Outcome.TIMEOUT)
+            return Answer(Outcome.TIMEOUT, sent=sent)
         except (OSError, self._http.HTTPException) as e:
             self._connection.close()
             if self._context is not None and (problem := _tls_problem(e)):
-                return Answer(Outcome.TLS, text=problem)
-            return Answer(Outcome.CONNECTION, text=str(e) or type(e).__name__)
+                return Answer(Outcome.TLS, text=problem, sent=sent)
+            return Answer(Outcome.CONNECTION, text=str(e) or type(e).__name__, sent=sent)
         return judge(
             response.status, body.decode(errors="replace"), _seconds(response.getheader("Retry-After"))
         )

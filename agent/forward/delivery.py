@@ -7,12 +7,13 @@ completes a frame: its frames are then sent one by one.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from agent.forward.channel import FINAL, Answer, Channel, Outcome, judge
 from agent.forward.spool.record import EncodedFrame
 from agent.wire import bundle
+from agent.wire.release import Release
 
 #: Frames of one request, and their bytes without the last; the indexer accepts more.
 MAX_FRAMES: Final = 16
@@ -22,10 +23,16 @@ _SINGLES_S: Final = 300.0
 
 
 class Delivery:
-    """Sends frames over a connection of its own. For one thread."""
+    """Sends frames over a connection of its own. For one thread.
 
-    def __init__(self, channel: Channel) -> None:
+    `release_of`: how often a frame was released from other indexers; the same for all frames of a try.
+    """
+
+    def __init__(
+        self, channel: Channel, release_of: Callable[[EncodedFrame], Release] = lambda _: Release()
+    ) -> None:
         self._channel = channel
+        self._release_of = release_of
         self._singles_until_s = 0.0  # time.monotonic()
 
     @property
@@ -45,7 +52,8 @@ class Delivery:
     def _bundled(self, frames: Sequence[EncodedFrame]) -> list[Answer] | None:
         """Send a bundle; return None if the indexer does not accept it as one."""
         body = bundle.encode([frame.data for frame in frames])
-        answer = self._channel.send(body, bundle.PATH, bundle.CONTENT_TYPE)
+        headers = self._release_of(frames[0]).headers()
+        answer = self._channel.send(body, bundle.PATH, bundle.CONTENT_TYPE, headers)
         if answer.status in (400, 404, 405, 413, 415):
             return None
         if answer.outcome is not Outcome.ACCEPTED:
@@ -60,7 +68,7 @@ class Delivery:
         """Send each frame alone until a try fails: later frames share that answer, untried."""
         answers: list[Answer] = []
         for frame in frames:
-            answers.append(self._channel.send(frame.data))
+            answers.append(self._channel.send(frame.data, headers=self._release_of(frame).headers()))
             if answers[-1].outcome not in FINAL:
                 break
         return answers + answers[-1:] * (len(frames) - len(answers))

@@ -17,22 +17,54 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
 
 from agent.forward.channel import FINAL, Answer, Channel, Outcome, failure_text
 from agent.forward.circuit_breaker import CircuitBreaker
 from agent.forward.credentials import Credentials
 from agent.forward.delivery import MAX_BYTES, Delivery
+from agent.forward.sending import target_label
 from agent.forward.spool.record import EncodedFrame
-from agent.forward.spool.spool import Spool
 from agent.runtime.logs import Log
 from agent.settings import ForwardSettings
+from agent.wire.release import Release
 
 #: Pause between tries at a dead indexer while draining.
 _DRAIN_BACKOFF_S: Final = 0.5
 #: Every try of this number takes frames of the backlog first.
 BACKLOG_TURN: Final = 4
+
+
+class FrameSource(Protocol):
+    """The frames to send, with the methods of Spool."""
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether frames survive the agent."""
+
+    def wait_any(self) -> bool:
+        """Wait until a frame waits; return False if all is over."""
+
+    def take_many(
+        self, max_frames: int, max_bytes: int, takers: int, *, live_first: bool
+    ) -> list[EncodedFrame]:
+        """Return some waiting frames, for `takers` in parallel."""
+
+    def done(self, frame: EncodedFrame) -> None:
+        """Complete a frame that was taken."""
+
+    def again(self, frame: EncodedFrame, rest_s: float = 0.0, *, sent: bool = True) -> None:
+        """Return a frame for another try; `sent`: the indexer may have it."""
+
+    def hurry(self) -> None:
+        """End all rests."""
+
+    def wait_empty(self, timeout_s: float, give_up: Callable[[], bool] = lambda: False) -> bool:
+        """Return True when no frame is left, False on timeout or when to `give_up`."""
+
+    def close(self) -> None:
+        """Wake all `wait_any` calls."""
 
 
 class Forwarder:
@@ -41,10 +73,11 @@ class Forwarder:
     def __init__(
         self,
         settings: ForwardSettings,
-        spool: Spool,
+        spool: FrameSource,
         log: Log,
         rng: random.Random | None = None,
         credentials: Credentials | None = None,
+        release_of: Callable[[EncodedFrame], Release] = lambda _: Release(),
     ) -> None:
         self.sent_frames = 0
         self.sent_rows = 0
@@ -71,7 +104,8 @@ class Forwarder:
         self._stopped = False
         credentials = credentials or Credentials(settings, log)
         deliveries = [
-            Delivery(Channel(settings, credentials=credentials)) for _ in range(settings.connections)
+            Delivery(Channel(settings, credentials=credentials), release_of)
+            for _ in range(settings.connections)
         ]
         self._threads = [
             threading.Thread(target=self._work, args=(delivery,), name=f"forward-{i}", daemon=True)
@@ -83,6 +117,10 @@ class Forwarder:
         """Consecutive failures; 0 while the indexer answers."""
         return self._circuit.failures
 
+    def targets(self) -> Mapping[str, tuple[int, bool]]:
+        """Return the one indexer, which gets all new frames."""
+        return {target_label(self._settings.url): (0, True)}
+
     def start(self) -> None:
         """Start the threads."""
         for thread in self._threads:
@@ -93,21 +131,38 @@ class Forwarder:
 
         With a spool on disk the first failure ends it: the next run sends the rest.
         """
+        self.begin_drain()
+        empty = self._spool.wait_empty(deadline_s, lambda: self._spool.on_disk and self._failed_draining)
+        self.end_drain()
+        self._spool.close()
+        if empty:
+            self.join()
+        return empty
+
+    @property
+    def failed_draining(self) -> bool:
+        """Whether a try failed while draining, and no connection gets answers."""
+        return self._failed_draining
+
+    def begin_drain(self) -> None:
+        """Send the remaining frames without long waits."""
         with self._lock:
             self._draining = True
             self._circuit.hurry(time.monotonic() + self._circuit.jitter_s(_DRAIN_BACKOFF_S))
             self._lock.notify_all()
         self._spool.hurry()
-        empty = self._spool.wait_empty(deadline_s, lambda: self._spool.on_disk and self._failed_draining)
+
+    def end_drain(self) -> None:
+        """Begin no further tries."""
         with self._lock:
             self._stopped = True
             self._lock.notify_all()
-        self._spool.close()
-        if empty:
-            for thread in self._threads:
-                if thread.is_alive():
-                    thread.join(self._settings.timeout_s)
-        return empty
+
+    def join(self) -> None:
+        """Wait for the threads to end, once the spool is closed."""
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(self._settings.timeout_s)
 
     def _work(self, delivery: Delivery) -> None:
         own = CircuitBreaker(self._settings.backoff_s, self._settings.max_backoff_s, self._rng)
@@ -177,7 +232,7 @@ class Forwarder:
             if answer.outcome in FINAL:
                 self._spool.done(frame)
             else:
-                self._spool.again(frame, self._rest_s(answer) if alive else 0.0)
+                self._spool.again(frame, self._rest_s(answer) if alive else 0.0, sent=answer.sent)
         self._tell(frames, answers)
 
     def _rest_s(self, answer: Answer) -> float:

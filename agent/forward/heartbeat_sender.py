@@ -18,6 +18,7 @@ import msgspec
 
 from agent.forward.channel import Channel, Outcome
 from agent.forward.credentials import Credentials
+from agent.forward.current_channel import OpenChannel, SendsBodies
 from agent.forward.spool.spool import Spool
 from agent.runtime.clock import Clock
 from agent.runtime.logs import Log
@@ -42,6 +43,8 @@ class AnswerHandlers(msgspec.Struct, frozen=True):
     clock: Clock = msgspec.field(default_factory=Clock)
     #: Called when that changed our time.
     retimed: Callable[[], None] = lambda: None
+    #: Opens the channel instead of Channel, where there are several indexers.
+    open_channel: OpenChannel | None = None
     #: Called with the seconds for which the indexer recognises stored frames; 0 from older indexers.
     remembers: Callable[[int], None] = lambda _: None
 
@@ -74,7 +77,9 @@ class HeartbeatSender:
         self._clock = self._handlers.clock
         self.failed: Counter[Outcome] = Counter()
         limited = msgspec.structs.replace(settings, timeout_s=min(settings.timeout_s, _TIMEOUT_S))
-        self._channel = Channel(limited, PATH, CONTENT_TYPE, credentials)
+        opened = self._handlers.open_channel or Channel
+        self._channel: SendsBodies = opened(limited, PATH, CONTENT_TYPE, credentials)
+        self._many = bool(settings.urls)
         self._sender = sender
         self._spool = spool
         self._log = log
@@ -166,7 +171,7 @@ class HeartbeatSender:
             ended=ended,
             sent_ms=sent_ms,
             frames_made=self._made,
-            frames_over=self._over,
+            frames_over=None if self._many else self._over,  # no indexer sees all frames
             lines=counts.lines if counts else None,
             refused_lines=counts.refused if counts else {},
             unsent_bytes=self._spool.unsent_bytes,

@@ -19,6 +19,7 @@ import msgspec
 
 from agent.forward.channel import Answer, Channel, Outcome
 from agent.forward.credentials import Credentials
+from agent.forward.current_channel import OpenChannel, SendsBodies
 from agent.runtime.logs import Log
 from agent.settings import AgentSettings
 from agent.wire.metadata import CONTENT_TYPE, MAX_NAME, PATH, MetricDescription, encode
@@ -57,11 +58,13 @@ class MetadataSender:
         *,
         again_s: float = _AGAIN_S,
         credentials: Credentials | None = None,
+        open_channel: OpenChannel | None = None,
     ) -> None:
         self.told: Counter[MetadataOutcome] = Counter()
         forward = settings.forward
         limited = msgspec.structs.replace(forward, timeout_s=min(forward.timeout_s, _TIMEOUT_S))
-        self._channel = Channel(limited, PATH, CONTENT_TYPE, credentials)
+        opened = open_channel or Channel
+        self._channel: SendsBodies = opened(limited, PATH, CONTENT_TYPE, credentials)
         self._org_id, self._project_id = settings.org_id, settings.project_id
         self._log = log
         self._rng = rng or random.Random()  # noqa: S311

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.forward.credentials import Credentials
+from agent.forward.current_channel import OpenChannel
 from agent.runtime.logs import Log
 from agent.settings import AgentSettings
 
@@ -14,14 +15,18 @@ if TYPE_CHECKING:
 
 
 def open_metadata_sender(
-    mapper: Mapper | None, settings: AgentSettings, log: Log, credentials: Credentials
+    mapper: Mapper | None,
+    settings: AgentSettings,
+    log: Log,
+    credentials: Credentials,
+    open_channel: OpenChannel | None = None,
 ) -> MetadataSender | None:
     """Return the sender of the mapping file's metadata; None if the file has none."""
     if mapper is None or not mapper.describes:
         return None
     from agent.forward.metadata_sender import MetadataSender
 
-    announcer = MetadataSender(settings, log, credentials=credentials)
+    announcer = MetadataSender(settings, log, credentials=credentials, open_channel=open_channel)
     for name, described in mapper.names():
         announcer.describe(name, described)
     mapper.describe = announcer.describe

@@ -13,8 +13,8 @@ import msgspec
 
 from agent.core.interface import Core
 from agent.forward.channel import FINAL, Outcome
-from agent.forward.forwarder import Forwarder
 from agent.forward.heartbeat_sender import HeartbeatSender
+from agent.forward.sending import Sending
 from agent.forward.spool.spool import Spool
 from agent.protocol.line import Ignored, Reason, Skip
 from agent.receive.receiver import ReceiveCounters
@@ -107,6 +107,12 @@ FAMILIES: Final = tuple(
         ("dropped_rows_total", "Rows of frames lost, by reason.", "reason"),
         ("unsent_frames", "Frames waiting or in flight.", ""),
         ("dropped_lines_total", "Lines of frames lost, by reason.", "reason"),
+        (
+            "target_held_frames",
+            "Frames sent to an indexer of agent.forward.urls that wait for it alone.",
+            "target",
+        ),
+        ("target_current", "1 for the indexer of agent.forward.urls that gets new frames.", "target"),
         ("unsent_bytes", "Bytes of frames waiting or in flight, compressed.", ""),
         ("oldest_unsent_frame_age_seconds", "Age of the oldest unsent frame; 0: all are sent.", ""),
         ("spool_frames", "Unsent frames in agent.spool.path.", ""),
@@ -213,7 +219,7 @@ class MetricSources(msgspec.Struct, kw_only=True):
     inputs: ListenerStats
     spool: Spool
     steady_ms: Callable[[], int]
-    forwarder: Forwarder
+    forwarder: Sending
     beats: HeartbeatSender
     clock: Clock
     state: SavedStateStats
@@ -238,7 +244,7 @@ def exposition(sources: MetricSources) -> bytes:
 
 
 def _text(family: Family, values: Values) -> str:
-    """Format one family. Labels are our own names, so nothing must be escaped."""
+    """Format one family. Labels are our own names, or URLs without quotes: nothing must be escaped."""
     lines = [f"# HELP {family.name} {family.help}", f"# TYPE {family.name} {family.type}"]
     if isinstance(values, dict):
         lines += [f'{family.name}{{{family.label}="{label}"}} {value!r}' for label, value in values.items()]
@@ -293,6 +299,7 @@ def _memory(s: MetricSources) -> dict[str, Values]:
 def _sent(s: MetricSources) -> dict[str, Values]:
     f, dropped = s.forwarder, s.spool.dropped
     again = (o for o in Outcome if o not in FINAL)
+    targets = f.targets()
     return {
         "sent_frames_total": f.sent_frames,
         "sent_rows_total": f.sent_rows,
@@ -313,6 +320,8 @@ def _sent(s: MetricSources) -> dict[str, Values]:
             **_by_outcome(f.dropped_lines),
         },
         "unsent_frames": s.spool.unsent_frames,
+        "target_held_frames": {url: held for url, (held, _) in targets.items()},
+        "target_current": {url: int(current) for url, (_, current) in targets.items()},
         "unsent_bytes": s.spool.unsent_bytes,
         **_spooled(s),
         "clock_skew_seconds": s.clock.skew_ms / 1000,

@@ -15,6 +15,8 @@ from indexer.write.accepted_frame import AcceptedFrame
 
 #: Seconds of the rate that may be used at once: agents flush together, every ten seconds.
 _BURST_S: Final = 10.0
+#: A batch waits no longer, whatever the one before it made: agents wait for an answer for 10 s.
+_MAX_WAIT_S: Final = 7.0
 #: Parts of a batch that are no rows: its claims, its identities, its heartbeats, new strings and series.
 _BESIDE: Final = 4
 
@@ -45,7 +47,7 @@ class PartsPace:
         """Note the parts of a batch that begins."""
         if self._per_s:
             self._refill(now_ms)
-            self._left -= parts
+            self._left = max(self._left - parts, -_MAX_WAIT_S * self._per_s)
 
     def _refill(self, now_ms: int) -> None:
         passed_s = max(0, now_ms - self._at_ms) / 1000 if self._at_ms else 0.0

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent.forward.spool.backlog import Backlog
+from agent.forward.spool.bindings import Bindings
 from agent.forward.spool.spool import Spool
 from agent.runtime.logs import Log
 from agent.settings import AgentSettings
@@ -25,10 +26,27 @@ def steady_clock() -> Callable[[], int]:
     return lambda: (time.monotonic_ns() + ahead_ns) // 1_000_000
 
 
-def open_spool(settings: AgentSettings, now_ms: Callable[[], int], log: Log, wait_s: float = 0.0) -> Spool:
+def open_bindings(settings: AgentSettings) -> Bindings | None:
+    """Read the bindings of an earlier run; None with one indexer. Raises SpoolError."""
+    if not settings.forward.urls:
+        return None
+    path = settings.spool.path
+    try:
+        return Bindings(Path(path) if path else None, sync=settings.spool.fsync)
+    except OSError as e:
+        raise SpoolError(f"agent.spool.path = {path!r}: {e.strerror or e}") from None
+
+
+def open_spool(
+    settings: AgentSettings,
+    now_ms: Callable[[], int],
+    log: Log,
+    wait_s: float = 0.0,
+    bindings: Bindings | None = None,
+) -> Spool:
     """Open the spool with the frames of an earlier run; waits up to `wait_s` for another agent.
 
-    Raises SpoolError.
+    `bindings`: of frames to indexers, where there are several. Raises SpoolError.
     """
     path = settings.spool.path
     if settings.spool.checkpoint_ms and not path:
@@ -37,7 +55,7 @@ def open_spool(settings: AgentSettings, now_ms: Callable[[], int], log: Log, wai
         )
     if not path:
         log.info("spool_off", effect="unsent frames are lost when the agent ends", fix="agent.spool.path")
-        return Spool(settings.forward.max_unsent_bytes)
+        return Spool(settings.forward.max_unsent_bytes, bindings=bindings)
     try:
         backlog = Backlog(
             Path(path),
@@ -52,4 +70,4 @@ def open_spool(settings: AgentSettings, now_ms: Callable[[], int], log: Log, wai
     log.info("spool", dir=path, frames=backlog.frames, bytes=backlog.bytes)
     if backlog.damaged.frames:
         log.warning("spool_damaged", dir=path, frames=backlog.damaged.frames, set_aside=f"{path}/damaged")
-    return Spool(settings.forward.max_unsent_bytes, backlog)
+    return Spool(settings.forward.max_unsent_bytes, backlog, bindings=bindings)

@@ -25,6 +25,7 @@ from typing import Final
 import msgspec
 
 from agent.forward.spool.backlog import Backlog, FramePlace, LostFrames
+from agent.forward.spool.bindings import Bindings
 from agent.forward.spool.record import EncodedFrame
 
 
@@ -49,11 +50,14 @@ class Spool:
         max_bytes: int,
         backlog: Backlog | None = None,
         clock_s: Callable[[], float] = time.monotonic,
+        bindings: Bindings | None = None,
     ) -> None:
+        self._bindings = bindings
         self._max_bytes = max_bytes
         self._backlog = backlog
         self._clock_s = clock_s
-        self._changed = threading.Condition()
+        #: Notified of each change; agent/forward/lanes.py shares it.
+        self.changed = self._changed = threading.Condition()
         self._waiting: deque[_Waiting] = deque()
         self._out: dict[int, _Waiting] = {}  # by the id of the frame handed out
         self._resting: list[_Waiting] = []
@@ -149,6 +153,33 @@ class Spool:
         self._end_rests()
         return bool(self._waiting) or (self._backlog is not None and self._backlog.frames > 0)
 
+    def any(self) -> bool:
+        """Return whether a frame waits."""
+        with self._changed:
+            return self._any()
+
+    def next_rest_s(self) -> float | None:
+        """Return after how many seconds a resting frame waits again; None if none rests."""
+        with self._changed:
+            due_s = min((one.due_s for one in self._resting), default=None)
+            return None if due_s is None else max(due_s - self._clock_s(), 0.001)
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def keep_out(self, frame: EncodedFrame) -> None:
+        """Write a frame that was handed out and stays so, and from now on new ones: a try of it failed."""
+        with self._changed:
+            self._failing = True
+            self._keep(self._out[id(frame)])
+
+    def is_on_disk(self, frame: EncodedFrame) -> bool:
+        """Return whether a frame that was handed out is on disk."""
+        with self._changed:
+            return self._out[id(frame)].place is not None
+
     def take(self) -> EncodedFrame | None:
         """Return the oldest waiting frame, if there is one."""
         return next(iter(self.take_many(1, 1, 1, live_first=False)), None)
@@ -199,7 +230,7 @@ class Spool:
             self._failing = False
             self._changed.notify_all()
 
-    def again(self, frame: EncodedFrame, rest_s: float = 0.0) -> None:
+    def again(self, frame: EncodedFrame, rest_s: float = 0.0, *, sent: bool = True) -> None:  # noqa: ARG002
         """Return a frame for another try, at once or after a rest while others are sent.
 
         At once: it is the oldest again, may be dropped to make room, and new frames are written as they
@@ -251,7 +282,7 @@ class Spool:
         if self._backlog is None:
             return
         if one.place is None or not self._backlog.holds(one.place):
-            one.place = self._backlog.put_out(one.frame)
+            one.place = self._backlog.put_out(one.frame) if self._is_bound_on_disk(one) else None
 
     def keep_old(self, max_s: float) -> None:
         """Write frames unsent for `max_s` to disk, if there is one, including those in flight."""
@@ -331,7 +362,16 @@ class Spool:
         if one.place and self._backlog.again(one.place):
             return True
         one.place = None
-        return self._backlog.put(one.frame)
+        return self._is_bound_on_disk(one) and self._backlog.put(one.frame)
+
+    def _is_bound_on_disk(self, one: _Waiting) -> bool:
+        """Write the frame's binding, if it has one, before the frame; return False if that failed."""
+        try:
+            if self._bindings is not None:
+                self._bindings.persist(one.frame.identity)
+        except OSError:
+            return False
+        return True
 
     def _make_room(self) -> None:
         while self._bytes > self._max_bytes and self._waiting:

@@ -1,0 +1,38 @@
+"""Opens the sending of frames that the settings describe: to one indexer, or to several."""
+
+from __future__ import annotations
+
+import socket
+
+import msgspec
+
+from agent.forward.credentials import Credentials
+from agent.forward.current_channel import OpenChannel
+from agent.forward.forwarder import Forwarder
+from agent.forward.sending import Sending
+from agent.forward.spool.bindings import Bindings
+from agent.forward.spool.spool import Spool
+from agent.runtime.logs import Log
+from agent.settings import AgentSettings
+
+
+class OpenedSending(msgspec.Struct):
+    """The forwarder, and the way to other channels. `open_channel`: None with one indexer."""
+
+    forwarder: Sending
+    credentials: Credentials
+    open_channel: OpenChannel | None = None
+
+
+def open_sending(settings: AgentSettings, spool: Spool, bindings: Bindings | None, log: Log) -> OpenedSending:
+    """Make the forwarder, not started. Raises CredentialsError, TlsError and AddressError."""
+    forward = settings.forward
+    credentials = Credentials(forward.first, log)
+    if bindings is None:
+        return OpenedSending(Forwarder(forward, spool, log, credentials=credentials), credentials)
+    from agent.forward.forwarders import Forwarders  # only with several: it costs memory
+
+    host = socket.gethostname()
+    agent = settings.name or host
+    many = Forwarders(forward, spool, bindings, log, credentials, agent=agent, host=host)
+    return OpenedSending(many, credentials, many.channel)

@@ -1,0 +1,140 @@
+"""Which frames are bound to an indexer: they were sent to it, and only it knows whether they are stored.
+
+Owns the file `bindings` in the spool's directory, for frames on disk: a line for each binding, the latest one
+of a frame counts. A line is written before the frame is sent, or before it is written itself. A line without
+its end was being written when the agent died, so its frame was not sent. Frames of older spools have none.
+
+Not thread-safe: agent/forward/lanes.py holds the spool's lock.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+#: The file is written anew, with the bindings that still count, when it has grown to this size.
+_MAX_BYTES: Final = 1 << 20
+#: The file is removed when no binding counts and it is larger than this.
+_KEPT_BYTES: Final = 64 << 10
+_NAME: Final = "bindings"
+
+
+class Binding(msgspec.Struct, frozen=True, array_like=True):
+    """The indexer that has a frame (empty: any may), its releases, and whether journals are lost."""
+
+    url: str = ""
+    hop: int = 0
+    journal_lost: bool = False
+
+
+class _Line(msgspec.Struct, frozen=True, array_like=True):
+    identity: str
+    binding: Binding
+
+
+_decoder: Final = msgspec.json.Decoder(_Line)
+
+
+class Bindings:
+    """The bindings of unsent frames by identity. `directory`: of the spool; None: memory only.
+
+    Raises OSError for a file that cannot be read.
+    """
+
+    def __init__(self, directory: Path | None, *, sync: bool = False) -> None:
+        self._path = directory / _NAME if directory else None
+        self._sync = sync
+        self._size = 0
+        self._held: dict[str, Binding] = {}
+        self._written: set[str] = set()
+        self._recovered: set[str] = set()
+        if self._path is not None and self._path.exists():
+            self._read(self._path)
+            self._recovered = set(self._held)
+
+    def of(self, identity: str) -> Binding | None:
+        """Return the binding of a frame; None: it was never sent."""
+        self._recovered.discard(identity)
+        return self._held.get(identity)
+
+    def forget_recovered(self) -> None:
+        """Forget bindings of an earlier run whose frames were not met: no frame of it is left."""
+        for identity in self._recovered:
+            self.unbind(identity)
+        self._recovered.clear()
+
+    def urls(self) -> set[str]:
+        """Return the indexers that frames are bound to."""
+        return {binding.url for binding in self._held.values() if binding.url}
+
+    def bind(self, identity: str, binding: Binding) -> None:
+        """Bind a frame; a binding on disk is not changed before `persist`."""
+        if self._held.get(identity) != binding:
+            self._held[identity] = binding
+            self._written.discard(identity)
+
+    def persist(self, identity: str) -> None:
+        """Write the binding of a frame that is on disk, or about to be. Raises OSError."""
+        binding = self._held.get(identity)
+        if binding is None or identity in self._written or self._path is None:
+            return
+        data = _encoded(identity, binding)
+        if self._size + len(data) > _MAX_BYTES:
+            self._rewrite(self._path)
+        self._append(self._path, data)
+        self._written.add(identity)
+
+    def unbind(self, identity: str) -> None:
+        """Forget the binding of a frame that was not sent, or needs no more sending."""
+        if self._held.pop(identity, None) is not None:
+            self._written.discard(identity)
+            if not self._held and self._size > _KEPT_BYTES and self._path is not None:
+                self._path.unlink(missing_ok=True)
+                self._size = 0
+
+    def _append(self, path: Path, data: bytes) -> None:
+        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            if os.write(file, data) != len(data):
+                raise OSError(28, "No space left on device")
+            if self._sync:
+                os.fsync(file)
+        finally:
+            os.close(file)
+        self._size += len(data)
+
+    def _rewrite(self, path: Path) -> None:
+        """Write the bindings that are on disk and still count to a new file. Raises OSError."""
+        new = path.with_name(f"{_NAME}.new")
+        new.unlink(missing_ok=True)
+        before, self._size = self._size, 0
+        kept = [_encoded(i, self._held[i]) for i in self._held if i in self._written]
+        try:
+            self._append(new, b"".join(kept))
+            new.replace(path)
+        except OSError:
+            self._size = before
+            raise
+
+    def _read(self, path: Path) -> None:
+        data = path.read_bytes()
+        self._size = len(data)
+        whole, _, torn = data.rpartition(b"\n")
+        for line in whole.split(b"\n"):
+            try:
+                found = _decoder.decode(line)
+                identity = found.identity.encode("latin-1").decode(errors="surrogatepass")
+            except (msgspec.DecodeError, UnicodeError):
+                continue
+            self._held[identity] = found.binding
+            self._written.add(identity)
+        if torn:  # the next line begins a line of its own
+            self._append(path, b"\n")
+
+
+def _encoded(identity: str, binding: Binding) -> bytes:
+    text = identity.encode(errors="surrogatepass").decode("latin-1")  # JSON knows no lone surrogates
+    return msgspec.json.encode(_Line(text, binding)) + b"\n"

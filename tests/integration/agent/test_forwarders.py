@@ -1,0 +1,190 @@
+"""Sending to one of several indexers over real sockets: outages, returns, restarts, releases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.cli.check_config import check_config
+from agent.config.load import ConfigError, load
+from agent.forward.forwarders import Forwarders
+from agent.forward.heartbeat_sender import AnswerHandlers, HeartbeatSender
+from agent.forward.open_sending import open_sending
+from agent.forward.spool.open_spool import open_bindings, open_spool
+from agent.forward.spool.record import EncodedFrame
+from agent.forward.target_choice import rendezvous
+from agent.runtime.logs import Log
+from agent.settings import AgentSettings, ForwardSettings, SpoolSettings
+from agent.wire.frame import Sender
+from agent.wire.release import HOP_HEADER, JOURNAL_LOST_HEADER
+from tests.integration.agent.conftest import FakeIndexer, wait_until
+
+
+class Agent:
+    """The sending half of an agent named "a", over a spool on disk, and its indexers in its order."""
+
+    def __init__(self, folder: Path, indexers: Sequence[FakeIndexer]) -> None:
+        self._folder = folder
+        self._urls = [indexer.url for indexer in indexers]
+        self._made = 0
+        self._forwarders: Forwarders | None = None
+
+    def start(self, **forward: Any) -> Forwarders:
+        quick = {"failover_s": 0.3, "return_s": 0.3, "timeout_s": 1.0, "drain_s": 0.1, "connections": 2}
+        tree = {"urls": self._urls, "backoff_s": 0.01, "max_backoff_s": 0.1} | quick | forward
+        self.settings = AgentSettings(
+            name="a",
+            forward=ForwardSettings(**tree),  # type: ignore[arg-type]
+            spool=SpoolSettings(path=str(self._folder)),
+        )
+        bindings = open_bindings(self.settings)
+        self.spool = open_spool(self.settings, lambda: 1_000, Log(), 0.0, bindings)
+        self.sending = open_sending(self.settings, self.spool, bindings, Log())
+        assert isinstance(self.sending.forwarder, Forwarders)
+        self._forwarders = self.sending.forwarder
+        self._forwarders.start()
+        return self._forwarders
+
+    def make(self, *bodies: bytes) -> None:
+        for body in bodies:
+            self._made += 1
+            self.spool.put(EncodedFrame(f"a/1/{self._made}", body, 1, self._made, 1, 1_000))
+
+    def stop(self) -> None:
+        if self._forwarders is not None:
+            self._forwarders.drain(0.1)
+            self.spool.keep_all()
+            self.spool.leave()
+            self._forwarders = None
+
+    def again(self, **forward: Any) -> Forwarders:
+        self.stop()
+        return self.start(**forward)
+
+
+@pytest.fixture
+def indexers() -> Iterator[list[FakeIndexer]]:
+    """Provide two indexers in the order of the agent "a" on this host."""
+    import socket
+
+    made = {fake.url: fake for fake in (FakeIndexer(), FakeIndexer())}
+    yield [made[url] for url in rendezvous(made, "a", socket.gethostname())]
+    for fake in made.values():
+        fake.release.set()
+        fake.stop()
+
+
+@pytest.fixture
+def agent(indexers: list[FakeIndexer], tmp_path: Path) -> Iterator[Agent]:
+    it = Agent(tmp_path / "spool", indexers)
+    yield it
+    it.stop()
+
+
+def test_a_frame_that_one_may_have_waits_for_it(agent: Agent, indexers: list[FakeIndexer]) -> None:
+    first, second = indexers
+    sending = agent.start()
+    agent.make(b"one")
+    wait_until(lambda: first.accepted == [b"one"])
+    first.always = "drop"
+    agent.make(b"two")
+    wait_until(lambda: sending.lanes.current() == second.url)
+    agent.make(b"three")
+    wait_until(lambda: second.accepted == [b"three"])
+    held = {url: count for url, (count, _) in sending.targets().items()}
+    assert held[second.url] == 0
+    assert sending.failures_in_a_row == 0, "the one that gets new frames works"
+    first.always = None
+    wait_until(lambda: first.accepted == [b"one", b"two"])
+    wait_until(lambda: sending.lanes.current() == first.url)
+    agent.make(b"four")
+    wait_until(lambda: first.accepted == [b"one", b"two", b"four"])
+    assert second.bodies == [b"three"]
+    assert sending.sent_frames == 4
+
+
+def test_a_frame_whose_connection_was_refused_is_free(agent: Agent, indexers: list[FakeIndexer]) -> None:
+    first, second = indexers
+    first.stop()
+    sending = agent.start()
+    agent.make(b"one", b"two")
+    wait_until(lambda: sorted(second.accepted) == [b"one", b"two"])
+    assert sending.lanes.current() == second.url
+    first.restart()
+
+
+def test_bindings_survive_a_restart_and_a_release_is_said(agent: Agent, indexers: list[FakeIndexer]) -> None:
+    first, second = indexers
+    first.always = 503
+    agent.start(failover_s=60.0)
+    agent.make(b"one")
+    wait_until(lambda: len(first.bodies) >= 1)
+    sending = agent.again(failover_s=0.2)
+    wait_until(lambda: sending.lanes.current() == second.url)
+    agent.make(b"two")
+    wait_until(lambda: second.accepted == [b"two"])
+    assert HOP_HEADER not in second.headers[0]
+    agent.again(gone=[first.url], journals_lost=[first.url])
+    wait_until(lambda: second.accepted == [b"two", b"one"])
+    assert (second.headers[-1][HOP_HEADER], second.headers[-1][JOURNAL_LOST_HEADER]) == ("1", "1")
+    assert set(first.bodies) == {b"one"}
+
+
+def test_an_indexer_that_is_not_listed_any_more_is_waited_for(
+    agent: Agent, indexers: list[FakeIndexer], caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = indexers
+    first.always = 503
+    agent.start(failover_s=60.0)
+    agent.make(b"one")
+    wait_until(lambda: len(first.bodies) >= 1)
+    sending = agent.again(urls=[second.url])
+    agent.make(b"two")
+    wait_until(lambda: second.accepted == [b"two"])
+    wait_until(lambda: sending.lanes.held_frames() == {second.url: 0, first.url: 1})
+    agent.again(urls=[second.url], gone=[first.url])
+    wait_until(lambda: second.accepted == [b"two", b"one"])
+
+
+def test_heartbeats_go_where_new_frames_go_and_judge_no_gaps(
+    agent: Agent, indexers: list[FakeIndexer]
+) -> None:
+    first, second = indexers
+    first.stop()
+    sending = agent.start()
+    agent.make(b"one")
+    wait_until(lambda: second.accepted == [b"one"])
+    wait_until(lambda: sending.lanes.current() == second.url)
+    beats = HeartbeatSender(
+        agent.settings.forward, Sender(agent="a", epoch=1), agent.spool, 1, Log(), agent.sending.credentials,
+        handlers=AnswerHandlers(open_channel=agent.sending.open_channel),
+    )  # fmt: skip
+    beats.start()
+    wait_until(lambda: second.heartbeats)
+    beats.stop()
+    assert second.heartbeats[0].frames_over is None
+    first.restart()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('urls = ["http://a:1", "https://b:1"]', "expected one of them"),
+        ('urls = ["http://a:1", "http://a:1"]', "a URL twice"),
+        ('urls = ["http://a:1"]\ngone = ["http://a:1"]', "at least one that is left"),
+        ('urls = ["http://a:1"]\njournals_lost = ["http://b:1"]', "expected those of gone"),
+    ],
+)
+def test_settings_that_do_not_fit(text: str, expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        load(AgentSettings, f"[forward]\n{text}\n", {})
+
+
+def test_check_config_looks_at_each_url(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "meterhouse.toml"
+    path.write_text('[agent.forward]\nurls = ["http://a:1", "http://b:99999"]\n')
+    assert check_config(["--config", str(path)], None) != 0
+    assert "agent.forward.urls = 'http://b:99999': expected http://host:port" in capsys.readouterr().err

@@ -1,0 +1,63 @@
+"""The bindings of frames over restarts, against a model, with a last line that is torn anywhere."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.forward.spool.bindings import Binding, Bindings
+
+NAMES = st.sampled_from(["web/1/1", "web/1/2", 'quote " and ü/1/3', "\udcff/1/4"])
+URLS = st.sampled_from(["http://a:1", "http://b:2", ""])
+BINDINGS = st.builds(Binding, URLS, st.integers(0, 9), st.booleans())
+STEPS = st.tuples(NAMES, BINDINGS, st.sampled_from(["bind", "persist", "unbind", "restart"]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps=st.lists(STEPS), cut=st.integers(0, 80))
+def test_a_binding_on_disk_survives(steps: list[tuple[str, Binding, str]], cut: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        bindings, disk, memory = Bindings(folder), dict[str, Binding](), dict[str, Binding]()
+        for identity, binding, what in steps:
+            match what:
+                case "bind":
+                    bindings.bind(identity, binding)
+                    memory[identity] = binding
+                case "persist":
+                    bindings.persist(identity)
+                    if identity in memory:
+                        disk[identity] = memory[identity]
+                case "unbind":
+                    bindings.unbind(identity)
+                    memory.pop(identity, None)
+                case _:
+                    bindings, memory = Bindings(folder), dict(disk)
+            assert bindings.of(identity) == memory.get(identity)
+        path = folder / "bindings"
+        whole = path.read_bytes() if path.exists() else b""
+        path.write_bytes(whole + b'["torn",["http://a:1",1,'[: cut % 24])
+        again = Bindings(folder)
+        assert {identity: again.of(identity) for identity in disk} == disk
+        again.bind("next", Binding("http://a:1"))
+        again.persist("next")
+        assert Bindings(folder).of("next") == Binding("http://a:1")
+
+
+def test_the_file_does_not_grow_for_ever(tmp_path: Path) -> None:
+    bindings = Bindings(tmp_path)
+    for number in range(20_000):
+        bindings.bind(f"web/1/{number}", Binding("http://indexer:8126"))
+        bindings.persist(f"web/1/{number}")
+        if number >= 5:
+            bindings.unbind(f"web/1/{number - 5}")
+    assert (tmp_path / "bindings").stat().st_size < 1 << 20
+    again = Bindings(tmp_path)
+    assert all(again.of(f"web/1/{n}") for n in range(19_995, 20_000))
+    again.forget_recovered()
+    for number in range(19_995, 20_000):
+        again.unbind(f"web/1/{number}")
+    assert again.urls() == set()
