@@ -42,6 +42,7 @@ from shim.catalog import Catalog, MetadataQueries
 from shim.engine.cache_warmer import CacheWarmer
 from shim.engine.engine import QueryEngine
 from shim.engine.live_edge import Agents, LiveEdge, TableAgents
+from shim.engine.retention_eras import RetentionEras
 from shim.http.admission import Admission
 from shim.http.app import make_app
 from shim.http.context import HttpContext
@@ -180,8 +181,10 @@ class ShimService:
             await self.bind()
         self._pool = ThreadPoolExecutor(settings.concurrency + 2, thread_name_prefix="shim")
         store = self._store or await self._open(tls)
-        eras = await self._in_pool(partial(eras_for_reading, store, settings.retention))
-        settings = self._settings = msgspec.structs.replace(settings, retention=eras[-1].retention)
+        eras = await self._in_pool(
+            partial(RetentionEras, partial(eras_for_reading, store, settings.retention))
+        )
+        settings = self._settings = msgspec.structs.replace(settings, retention=eras.retention())
         catalog = Catalog(store, settings, self._version, self.metrics, changes=self._changes)
         blocks = self._blocks(store)
         shared = settings.tenancy.mode != "single"
@@ -190,7 +193,7 @@ class ShimService:
         if agents is None and not store.embedded:
             agents = self._table = TableAgents(store)
         edge = LiveEdge(settings.settle_s, agents)
-        self._engine = QueryEngine(store, catalog, settings, blocks=blocks, edge=edge, eras=eras)
+        self._engine = QueryEngine(store, catalog, settings, blocks=blocks, edge=edge, eras=eras.present)
         languages = Languages(self._engine, catalog, settings)
         write = self._writes()
         running = settings.rules.concurrency
@@ -226,6 +229,7 @@ class ShimService:
             alertmanagers=lambda: self._notifier.urls if self._notifier else (),
             limits=self._limits or limits_of(settings.indexers),
             delete=self._deletions(),
+            retention=eras.retention,
         )
         house = open_house(store, catalog, context.explorer, settings, self._beside)
         await self._listen(make_app(context, house), tls)

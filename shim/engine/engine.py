@@ -73,7 +73,7 @@ class QueryEngine:
     some out. `few_rows` says which readings are added up here rather than in ClickHouse,
     `slice_cells` which are made in slices of the series. `blocks`: cells that
     are kept in memory, closed with the engine. `edge` says which buckets are complete; None: time alone does.
-    `eras`: the retentions that stored rows have; none: that of the settings.
+    `eras` returns the retentions that stored rows have; None: that of the settings.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of one process, each by its name
@@ -87,12 +87,12 @@ class QueryEngine:
         slice_cells: int = MAX_CELLS,
         blocks: CellCache | None = None,
         edge: LiveEdge | None = None,
-        eras: Sequence[Era] = (),
+        eras: Callable[[], Sequence[Era]] | None = None,
     ) -> None:
         self._store = store
         self._catalog = catalog
         self._settings = settings
-        self._eras = eras or (Era(0, settings.retention, ()),)
+        self._eras = eras or (lambda: (Era(0, settings.retention, ()),))
         self._now_s = now_s
         self._rules = rules
         self._few_rows = few_rows
@@ -326,7 +326,7 @@ class QueryEngine:
         return Limits(
             settled_s=self._edge.complete_s(tenant, grid.end_ms, now_s),
             forced_s=_granularity(options.granularity_s),
-            kept_from_s=kept_from(self._eras, int(now_s)),
+            kept_from_s=kept_from(self._eras(), int(now_s)),
         )
 
 

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from agent.runtime.reload_actions import ReloadActions
 from indexer.access.grants import Grant
+from indexer.clickhouse.retention import Retention
 from indexer.http.authenticator import Authenticator
 from indexer.http.web_pages import WebPageRules
 from shim.catalog import MetadataQueries
@@ -52,6 +53,8 @@ class HttpContext:
     ping: Callable[[], None]  # asks the store for a sign of life; raises StoreError
     notices: ServerNotices
     reloads: ReloadActions
+    #: the retention that rows of now have
+    retention: Callable[[], Retention]
     #: the URLs that alerts are posted to
     alertmanagers: Callable[[], Sequence[str]] = tuple
     #: an org's limits of ingest and their use; may block (shim/http/ingest_limits.py)

@@ -95,5 +95,5 @@ async def state(request: web.Request) -> web.Response:
         shown: dict[str, Any] = {"agents": agents, "indexersNotReached": silent, "reasons": _REASONS}
         return shown | (_whole(house) if alone else {})
 
-    retention = msgspec.to_builtins(context.settings.retention)
+    retention = msgspec.to_builtins(context.retention())
     return answer(await in_slot(context, tenant, look) | {"retention": retention})

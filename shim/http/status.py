@@ -91,7 +91,7 @@ async def runtime_info(request: web.Request) -> web.Response:
             "GOMAXPROCS": os.cpu_count() or 1,
             "GOGC": "",
             "GODEBUG": "",
-            "storageRetention": f"{context.settings.retention.catalog_days}d",
+            "storageRetention": f"{context.retention().catalog_days}d",
         }
     )
 
