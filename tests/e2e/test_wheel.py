@@ -144,7 +144,7 @@ def test_without_a_compiler_the_core_in_python_runs(bare: Path, tmp_path: Path) 
 
 
 def test_the_source_distribution_is_whole(source: Path, tmp_path: Path) -> None:
-    """All that compiling needs is in it."""
+    """All that compiling needs is in it, and nothing that a build made."""
     build = "import setuptools.build_meta as b, sys; print(b.build_sdist(sys.argv[1]))"
     subprocess.run([sys.executable, "-c", build, str(tmp_path)], check=True, cwd=source, capture_output=True)
     with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
@@ -155,6 +155,10 @@ def test_the_source_distribution_is_whole(source: Path, tmp_path: Path) -> None:
     page = source / "shim" / "http" / "ui"
     files = (page / name for name in page_sources(page))
     assert {"setup.py", "page_build.py", *(str(path.relative_to(source)) for path in files)} <= names
+    assert {"LICENSE", "README.md", "PKG-INFO"} <= names
+    tops = {name.partition("/")[0] for name in names if "/" in name}
+    assert tops == {"agent", "indexer", "shim", "meterhouse.egg-info"}
+    assert not {name for name in names if name.endswith((".so", ".pyc", ".c")) or "/node_modules" in name}
 
 
 def test_a_page_that_cannot_be_built_is_left_out(source: Path, tmp_path: Path) -> None:
