@@ -167,7 +167,19 @@ async def test_parameters_choose_and_page(store: Store, tmp_path: Path) -> None:
             if not token:
                 break
         assert seen == [["of_a", "of_b"], ["of_c"]]
+        _, data = await ask("/api/v1/rules", group_limit="1", type="alert", rule_group_list=["of_b", "of_c"])
+        assert await names(
+            group_limit="1",
+            type="alert",
+            rule_group_list=["of_b", "of_c"],
+            group_next_token=data["groupNextToken"],
+        ) == [["of_c", "Firing", "Waiting"]]  # filters come before pages
+        assert await names(type="ALERT", exclude_alerts="True", file_list="a.yml") == [
+            ["of_a", "Firing", "Waiting"]
+        ]
         for params, text in (
+            ({"type": "x"}, 'not supported value "x"'),
+            ({"match_list": '{tier=~".*"}'}, "at least one non-empty matcher"),
             ({"group_next_token": "x"}, "group_limit needs to be present"),
             ({"group_next_token": "x", "group_limit": "1"}, 'invalid group_next_token "x"'),
             ({"group_limit": "0"}, "greater than 0"),
