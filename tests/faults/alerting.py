@@ -9,8 +9,8 @@ and one when it is resolved. A killed Alertmanager forgets which messages it sen
 alerts again.
 
 The shims' own webhook answers every message of a second tenant with 500: the first tenant's alerts reach it
-all the same. In a last round Alertmanager and the webhook are away while an alert is resolved, and both shims are
-killed then: each is told once they are back.
+all the same. In a last round Alertmanager and the webhook are away while an alert is resolved, and both shims
+are killed then: each is told once they are back.
 """
 
 from __future__ import annotations
