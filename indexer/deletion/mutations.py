@@ -7,8 +7,8 @@ statement is found again by a tag in its text. It survives a restart of the serv
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from indexer.clickhouse.schema.render import Layout, delete_rows
 from indexer.clickhouse.sql_quoting import quote_text
@@ -18,6 +18,12 @@ from indexer.deletion.deletion_request import DeletionBusyError
 #: Seconds between two looks whether the rows are gone: the first, and the longest.
 _FIRST_LOOK_S: Final = 0.005
 _LONGEST_LOOK_S: Final = 0.5
+#: Settings of a statement ON CLUSTER. One replica of each shard takes it, the others follow by Keeper:
+#: a dead one holds nothing up.
+_ON_CLUSTER: Final[Mapping[str, Any]] = {
+    "distributed_ddl_task_timeout": 30,
+    "distributed_ddl_output_mode": "null_status_on_timeout",
+}
 #: Seconds after which a deletion is left to the background.
 _MAX_WAIT_S: Final = 6 * 3_600.0
 
@@ -33,11 +39,12 @@ class Mutations:
 
     def begin(self, table: str, where: str) -> None:
         """Begin to delete the rows of a table that meet a condition."""
-        self._store.command(delete_rows(table, f"{where} AND {quote_text(self._tag)} != ''", self._layout))
+        sql = delete_rows(table, f"{where} AND {quote_text(self._tag)} != ''", self._layout)
+        self._store.command(sql, settings=_ON_CLUSTER if self._store.cluster is not None else None)
         self._tables.add(table if self._store.cluster is None else f"{table}_local")
 
     def wait(self) -> None:
-        """Wait until the rows are gone, on every server. Raises DeletionBusyError after hours."""
+        """Wait until the rows are gone, on every shard. Raises DeletionBusyError after hours."""
         pause_s, until_s = _FIRST_LOOK_S, time.monotonic() + _MAX_WAIT_S
         while unfinished := self._unfinished():
             if time.monotonic() > until_s:
@@ -51,7 +58,7 @@ class Mutations:
     def _unfinished(self) -> Sequence[str]:
         """Return the tables with rows left to delete. Ends deletions that fail, and raises their error."""
         cluster = self._store.cluster
-        everywhere = f"clusterAllReplicas({quote_text(cluster)}, system.mutations)" if cluster else ""
+        everywhere = f"cluster({quote_text(cluster)}, system.mutations)" if cluster else ""
         rows = self._store.rows(
             f"SELECT table, min(is_done), max(latest_fail_reason) FROM {everywhere or 'system.mutations'}"
             f" WHERE database = {{database:String}} AND position(command, {{tag:String}}) > 0"

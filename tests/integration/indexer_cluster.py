@@ -18,15 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import clickhouse_connect
+import numpy as np
 from clickhouse_connect.driver.client import Client
 
 from indexer.clickhouse.schema import GRANULARITIES, complete, migrate
 from indexer.clickhouse.store import Store
+from indexer.deletion.deleter import Deleter, DeletionParts
+from indexer.deletion.deletion_request import DeletionRequest, MetricSeries
 from indexer.intern.cache import LruCache
 from indexer.intern.id_store import ClickHouseIdStore
 from indexer.intern.series import SeriesRegistry
 from indexer.intern.string_indexer import StringIndexer
 from indexer.write.inserter import Inserter
+from indexer.write.write_gate import WriteGate
 from tests.support.frames import TEN_YEARS, FrameRows, make_frame, unit
 from tests.support.ports import free_port
 
@@ -111,6 +115,24 @@ def starts(store: LocalCluster) -> dict[str, object]:
     return found
 
 
+def deleted(store: LocalCluster) -> dict[str, object]:
+    """Delete 40 of the 100 series by their ids, in parts; return the result, the rest, and the statements."""
+    store.issued.clear()
+    ids = np.array([i for (i,) in store.rows("SELECT DISTINCT series_id FROM counters_1d ORDER BY 1")], "<u8")
+    ((metric_id,),) = store.rows("SELECT any(metric_id) FROM counters_1d")
+    asked = DeletionRequest(1, [MetricSeries(1, "counters", metric_id, ids[:40].tobytes())], start_s=1)
+    parts = DeletionParts(WriteGate(), None, lambda: None, alone=False)
+    result = Deleter(store, TEN_YEARS, parts).delete(asked)
+    left = {g.name: store.rows(f"SELECT sum(value) FROM counters_{g.name}")[0][0] for g in GRANULARITIES}
+    return {
+        "result": [result.series, result.rows, result.start_s],
+        "left": left,
+        "series": store.rows("SELECT count(DISTINCT series_id) FROM series")[0][0],
+        "issued": sorted(sql.split("`")[3] for sql, _ in store.issued),
+        "modes": sorted({str(settings["distributed_ddl_output_mode"]) for _, settings in store.issued}),
+    }
+
+
 def main() -> None:
     store = open_cluster(Path(sys.argv[1]))
     found = starts(store)
@@ -130,7 +152,7 @@ def main() -> None:
     (series,) = store.rows("SELECT count(DISTINCT series_id) FROM series")
     (tags,) = store.rows("SELECT count(DISTINCT tag_value) FROM metric_tag_values")
     written = {"counters": totals, "members": members[0], "series": series[0], "tags": tags[0]}
-    print(json.dumps({"starts": found, "written": written}))
+    print(json.dumps({"starts": found, "written": written, "deleted": deleted(store)}))
     store.close()
 
 
