@@ -240,6 +240,7 @@ class IndexerService:
                 settings.dsn,
                 pool=settings.connections,
                 cluster=settings.cluster,
+                insert_quorum=settings.insert_quorum,
                 timeout_s=_STORE_TIMEOUT_S,
             )
             self._store = await open_when_there(opening, self._in_thread)

@@ -190,6 +190,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     dsn: str = "chdb:///./data/chdb"  # chdb:///path (embedded) or http(s)://user:password@host:port/database
     cluster: str | None = None  # name of the ClickHouse cluster; none: a single node
+    #: replicas that must have the rows of an INSERT before it counts as stored: a number, "auto" (most of
+    #: them), or 0 for one
+    insert_quorum: Annotated[str, msgspec.Meta(pattern=r"^(auto|[0-9]{1,2})$")] = "0"
     listen: str = "127.0.0.1:8126"  # host:port of frames, messages and metrics; port 0 takes a free one
     redis_url: str = ""  # redis://host:port/db of the cache that indexers share; empty: none
     #: Bearer token, or its hash (`meterhouse token`) -> the scope it may write to: "org:project", "org:*" or

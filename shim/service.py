@@ -307,7 +307,7 @@ class ShimService:
         """Return its own store once an indexer has made the tables: a user who may only read will do."""
         pool = 2 * self._settings.concurrency + 2
         self._owned = await open_when_readable(
-            lambda pool: open_store(self._settings.dsn, pool=pool),
+            lambda pool: open_store(self._settings.dsn, pool=pool, cluster=self._settings.cluster),
             pool,
             self._in_pool,
             lambda app: self._make_runner(app, tls),

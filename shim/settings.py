@@ -296,6 +296,9 @@ class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     listen: str = "127.0.0.1:9090"
     #: The ClickHouse to read: chdb:///path or http(s)://user:password@host:port/database.
     dsn: str = "chdb:///./data/chdb"
+    #: Name of the ClickHouse cluster, whose nodes end statements of cancelled queries; the user needs
+    #: CLUSTER and KILL QUERY for it. None: the node that answers does.
+    cluster: str | None = None
     #: How long a gauge or set stays present after its last data, in seconds (Prometheus' lookback delta).
     lookback_s: Annotated[float, msgspec.Meta(gt=0, le=366 * DAY_S)] = 300.0
     #: How long a counter or distribution stays present, with increase 0, after its last data, in seconds.

@@ -25,8 +25,21 @@ EXPECTED: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "limit": ("0",),
         "offset": ("0",),
         "apply_deleted_mask": ("1",),
+        "additional_table_filters": ("{}",),
+        "additional_result_filter": ("",),
         **dict.fromkeys(_OVERFLOW_MODES, ("throw",)),
+        # Rows read from one shard or replica for all, or twice.
+        "distributed_product_mode": ("deny", "global", "allow"),
+        "enable_parallel_replicas": ("0",),
+        "allow_experimental_parallel_reading_from_replicas": ("0",),
+        "do_not_merge_across_partitions_select_final": ("0",),
         # The meaning of a statement.
+        "count_distinct_implementation": ("uniqExact",),
+        "empty_result_for_aggregation_by_constant_keys_on_empty_set": ("1",),
+        "session_timezone": ("", "UTC"),
+        "enable_extended_results_for_datetime_functions": ("0",),
+        "output_format_native_encode_types_in_binary_format": ("0",),
+        "input_format_native_decode_types_in_binary_format": ("0",),
         "aggregate_functions_null_for_empty": ("0",),
         "empty_result_for_aggregation_by_empty_set": ("0",),
         "join_use_nulls": ("0",),
@@ -38,13 +51,29 @@ EXPECTED: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "data_type_default_nullable": ("0",),
         # Results of before.
         "use_query_cache": ("0",),
-        # Rows stored twice, or in one rollup only.
+        # Rows stored twice, elsewhere, with other values, or in one rollup only.
+        "insert_shard_id": ("0",),
+        "insert_distributed_one_random_shard": ("0",),
+        "input_format_defaults_for_omitted_fields": ("1",),
         "insert_deduplicate": ("1",),
         "deduplicate_insert": ("enable", "backward_compatible_choice"),
         "materialized_views_ignore_errors": ("0",),
         "ignore_materialized_views_with_dropped_target_table": ("0",),
     }
 )
+
+
+def sent_values(values: Mapping[str, str]) -> dict[str, str]:
+    """Return the value to send with every statement, for each setting that a server knows.
+
+    Also those that are right: a profile may change later, and differ on another node.
+    """
+    return {
+        name: values[name] if values[name] in accepted else accepted[0]
+        for name, accepted in EXPECTED.items()
+        if name in values
+    }
+
 
 #: The value of `readonly` with which a user may send no settings and no tables.
 _NO_SETTINGS: Final = "1"

@@ -30,12 +30,13 @@ import numpy.typing as npt
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, Error, ProgrammingError
 from clickhouse_connect.driver.external import ExternalData
+from clickhouse_connect.driver.summary import QuerySummary
 from urllib3.exceptions import HTTPError
 
 from indexer.clickhouse.crash_signals import kept_signals
 from indexer.clickhouse.data_lock import DataInUseError, DataLock, shown
 from indexer.clickhouse.dsn import Dsn, DsnError, parse_dsn
-from indexer.clickhouse.expected_settings import refusal, unexpected
+from indexer.clickhouse.expected_settings import refusal, sent_values, unexpected
 from indexer.clickhouse.native_format import ColumnData, Ragged, decode_blocks, encode_block
 from indexer.clickhouse.private_files import make_private
 from indexer.clickhouse.sent_tables import SentTable, as_files, external_data
@@ -67,6 +68,9 @@ _SESSION: Final[Mapping[str, str]] = {
     "use_cache_for_count_from_files": "0",
 }
 
+#: The value of `insert_quorum` with which an INSERT is done when one replica has it.
+ONE_REPLICA: Final = "0"
+
 #: ClickHouse's text for data whose own lock another process has.
 _CANNOT_OPEN_FILE: Final = 76
 
@@ -97,6 +101,7 @@ class Store:
         self.database = database
         self.cluster = cluster
         self.embedded = embedded
+        self.insert_quorum = ONE_REPLICA
         self._clients = clients
         self._free: queue.LifoQueue[Client] = queue.LifoQueue()
         for client in clients:
@@ -113,6 +118,11 @@ class Store:
         """
         known = self._clients[0].server_settings if self._clients else {}
         return refusal({name: (one.value, bool(one.readonly)) for name, one in known.items()})
+
+    def profile(self) -> list[tuple[str, str, bool]]:
+        """Return each setting as the user's profile had it at the opening, and whether it is fixed."""
+        known = self._clients[0].server_settings if self._clients else {}
+        return [(name, str(one.value), bool(one.readonly)) for name, one in known.items()]
 
     def fetch(
         self,
@@ -198,6 +208,8 @@ class Store:
                 "insert_deduplication_token": token,
                 "deduplicate_blocks_in_dependent_materialized_views": 1,
             }
+        if self.insert_quorum != ONE_REPLICA:
+            settings["insert_quorum"] = self.insert_quorum
         with self._client() as client:
             client.raw_insert(table, list(columns), block, settings=settings, fmt="Native")
 
@@ -222,11 +234,19 @@ class Store:
     def kill(self, tag: str) -> None:
         """End the statements that have `tag` in their text, in a comment for example, without waiting.
 
-        `tag` is letters and digits. Raises StoreError.
+        On a cluster, those of all nodes where this one has none: a load balancer may have sent them
+        elsewhere. `tag` is letters and digits. Raises StoreError.
         """
         if not tag.isalnum():
             raise ValueError("a tag is letters and digits")
-        self.command(f"KILL QUERY WHERE query LIKE '%{tag}%' AND query NOT LIKE 'KILL%' ASYNC")
+        which = (
+            f"WHERE query LIKE '%{tag}%' AND query NOT LIKE 'KILL%' AND query NOT LIKE '%system.processes%'"
+        )
+        with self._client() as client:
+            found = client.command(f"KILL QUERY {which} ASYNC")
+        if self.cluster is not None and isinstance(found, QuerySummary):  # no row: none runs here
+            where = f"ON CLUSTER {quote_name(self.cluster)}"
+            self.command(f"KILL QUERY {where} {which} ASYNC", settings={"distributed_ddl_task_timeout": 0})
 
     def create_database(self, *, on_cluster: bool = True, settings: Mapping[str, Any] | None = None) -> None:
         """Create the database if it is not there. Most other calls need it. Raises StoreError."""
@@ -292,6 +312,7 @@ def open_store(
     cluster: str | None = None,
     timeout_s: int = READ_TIMEOUT_S,
     database: str | None = None,
+    insert_quorum: str = ONE_REPLICA,
 ) -> Store:
     """Open a store of a DSN.
 
@@ -299,7 +320,8 @@ def open_store(
     an embedded store is created. The database is `meterhouse` unless the DSN names one (the path of an HTTP
     DSN, `?database=` with chdb); it need not exist yet. `timeout_s`: how long a server may be silent during a
     call. `database`: another one than the DSN's. Of `pool` clients of a server one is opened, the others when
-    they are needed: a start is short. Raises StoreError.
+    they are needed: a start is short. `insert_quorum`: replicas that must have the rows of an INSERT, or
+    "auto" for the majority. Raises StoreError.
     """
     address, named, embedded = _parse(dsn)
     database = database or named
@@ -318,7 +340,7 @@ def open_store(
         raise _open_error(e, Path(address) if embedded else None, place) from e
     for client in clients:
         client.database = database
-    return Store(
+    store = Store(
         clients,
         database,
         cluster,
@@ -328,6 +350,8 @@ def open_store(
         open_another=connect,
         unopened=pool - opened,
     )
+    store.insert_quorum = insert_quorum
+    return store
 
 
 def _lock(path: Path) -> DataLock:
@@ -377,7 +401,8 @@ def _connect(address: str, timeout_s: int, *, embedded: bool) -> Client:
             send_receive_timeout=timeout_s,
         )
     profile = {name: one.value for name, one in client.server_settings.items()}
-    for name, value in (*_SESSION.items(), *unexpected(profile).items()):
+    wanted = unexpected(profile) if embedded else sent_values(profile)
+    for name, value in (*_SESSION.items(), *wanted.items()):
         if name in client.server_settings:
             with suppress(ProgrammingError):  # a server may forbid changing it; the schema has a fallback
                 client.set_client_setting(name, value)

@@ -47,8 +47,9 @@ class Judgement:
 class DoctorCheck:
     """One check.
 
-    `judge` gets the rows of `statement`. `advice` is printed where it fails. `absent` is the result where a
-    server lacks the table, and `cluster` limits a check to clusters.
+    `judge` gets the rows of `statement`; where that is empty, the settings of the user's profile. `advice` is
+    printed where it fails. `absent` is the result where a server lacks the table, and `cluster` limits a
+    check to clusters.
     """
 
     name: str

@@ -31,7 +31,7 @@ def examine(store: Store, checks: Iterable[DoctorCheck], around: Surroundings) -
             yield Examined(check, skipped("not a cluster"))
             continue
         try:
-            rows = store.rows(check.statement, around.parameters)
+            rows = store.rows(check.statement, around.parameters) if check.statement else store.profile()
         except StoreError as e:
             if e.code is None:
                 raise

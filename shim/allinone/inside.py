@@ -72,7 +72,8 @@ def _open(settings: File, frames: list[socket.socket]) -> Store:
     """Open the store; when that fails close `frames`, so that the agent does not wait for answers."""
     pool = settings.indexer.connections + 2 * settings.shim.concurrency + 3
     try:
-        return open_store(settings.indexer.dsn, pool=pool, cluster=settings.indexer.cluster)
+        cluster, quorum = settings.indexer.cluster, settings.indexer.insert_quorum
+        return open_store(settings.indexer.dsn, pool=pool, cluster=cluster, insert_quorum=quorum)
     except BaseException:
         close(frames)
         raise

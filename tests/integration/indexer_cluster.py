@@ -112,6 +112,8 @@ def starts(store: LocalCluster) -> dict[str, object]:
     store.issued.clear()
     complete(store)
     found["then"] = [one for one, _ in store.issued]
+    store.kill("nothing")
+    found["killed"] = [(one[:30], settings) for one, settings in store.issued]
     return found
 
 

@@ -37,4 +37,5 @@ def test_starts_with_a_dead_replica_and_a_batch_written_twice(tmp_path: Path) ->
         "completed": 3,
         "names": ["sets_1d_local", "incoming_sets_1d_view_local", "subscriptions"],
         "then": [],
+        "killed": [["KILL QUERY ON CLUSTER `prod` W", {"distributed_ddl_task_timeout": 0}]],
     }

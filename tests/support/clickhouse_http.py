@@ -195,9 +195,12 @@ def _set(connection: Any, values: Mapping[str, str], files: Mapping[str, bytes])
     """Return the request's database and settings."""
     if values.get("database"):
         connection.query("USE `{}`".format(values["database"].replace("`", "\\`")), "TabSeparated")
+    assigned = []
     for name, value in _settings_of(values, files).items():
         quoted = value.replace("\\", "\\\\").replace("'", "\\'")
-        connection.query(f"SET {name} = '{quoted}'", "TabSeparated")
+        assigned.append(f"{name} = '{quoted}'")
+    if assigned:
+        connection.query(f"SET {', '.join(assigned)}", "TabSeparated")
 
 
 def _settings_of(values: Mapping[str, str], files: Mapping[str, bytes]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from indexer.clickhouse.expected_settings import EXPECTED, refusal, unexpected
+from indexer.clickhouse.expected_settings import EXPECTED, refusal, sent_values, unexpected
 
 
 def test_only_other_values_are_set() -> None:
@@ -13,6 +13,15 @@ def test_only_other_values_are_set() -> None:
     assert unexpected({**values, "limit": "10", "deduplicate_insert": "disable"}) == {
         "limit": "0",
         "deduplicate_insert": "enable",
+    }
+
+
+def test_every_setting_that_a_server_knows_is_sent() -> None:
+    """Also one that is right now: a profile may change, and differ on another node."""
+    assert sent_values({"limit": "9", "offset": "0", "session_timezone": "UTC", "max_threads": "7"}) == {
+        "limit": "0",
+        "offset": "0",
+        "session_timezone": "UTC",
     }
 
 
