@@ -38,6 +38,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
         "check settings and mapping, explain the result of a line",
         "",
     ),
+    "healthcheck": ("agent.cli.healthcheck", "ask whether the running parts are ready, for containers", ""),
     "check-rules": ("shim.cli.check_rules", "check rule files of Prometheus", "shim"),
     "test-rules": ("shim.cli.test_rules", "run unit tests of rules, as promtool does", "shim"),
     "rules": ("shim.cli.rules", "evaluate recording rules over the past", ""),
@@ -53,10 +54,16 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "doctor": ("indexer.cli.doctor", "examine a ClickHouse server or cluster, and say what to do", "indexer"),
     "schema": ("indexer.cli.schema", "print the tables as SQL, or make and upgrade them", "indexer"),
 }
-#: Sections of the settings file beside [agent] -> (module, struct), for check-config, which is the agent's.
+#: Sections of the settings file beside [agent] -> (module, struct), for commands that are the agent's.
 SECTIONS: Final = {
     "indexer": ("indexer.settings", "Settings"),
     "shim": ("shim.settings", "ShimSettings"),
+}
+#: Subcommand -> arguments of its function besides the command line.
+WANTS: Final[dict[str, tuple[object, ...]]] = {
+    "check-config": (SECTIONS,),
+    "healthcheck": (SECTIONS,),
+    "completion": (COMMANDS,),
 }
 OURS: Final = ("agent", "indexer", "shim")
 
@@ -92,8 +99,7 @@ def _run(argv: Sequence[str] | None) -> int:
     module, _, extra = COMMANDS[name]
     try:
         command = getattr(importlib.import_module(module), name.replace("-", "_"))
-        more = {"check-config": (SECTIONS,), "completion": (COMMANDS,)}.get(name, ())
-        code: int = command(args.arguments, *more)
+        code: int = command(args.arguments, *WANTS.get(name, ()))
     except ModuleNotFoundError as e:
         if (e.name or "").split(".")[0] in OURS:
             raise

@@ -45,6 +45,7 @@ from agent.runtime import logs
 from agent.runtime.clock import Clock
 from agent.runtime.loop import Loop
 from agent.runtime.reload_actions import Hangup, ReloadActions
+from agent.runtime.service_manager import ServiceManager
 from agent.settings import AgentSettings, Tls
 from agent.telemetry.admin_http import AdminServer
 from agent.telemetry.metrics import MetricSources, exposition
@@ -85,6 +86,7 @@ def run(
     loop: Loop | None = None,
     start_wait_s: float = 0.0,
     orphaned: Callable[[], bool] = lambda: False,
+    manager: ServiceManager | None = None,
 ) -> int:
     """Run the agent until SIGTERM or SIGINT, or `loop.stop()`.
 
@@ -92,12 +94,20 @@ def run(
 
     Calls `ready` once all sockets are bound. Waits up to `start_wait_s` for resources of an agent that is
     leaving: addresses, and the lock of the state directory. `orphaned` tells at the end whether the parent
-    process is gone: another one may then be about to start in its place. Raises OSError, with a text for the
-    user, if a socket cannot be bound.
+    process is gone: another one may then be about to start in its place. `manager` hears of start and end.
+    Raises OSError, with a text for the user, if a socket cannot be bound.
     """
+    manager = manager or ServiceManager()
     if loop is None:
         with Loop() as loop:
-            return run(settings, ready=ready, loop=loop, start_wait_s=start_wait_s, orphaned=orphaned)
+            return run(
+                settings,
+                ready=ready,
+                loop=loop,
+                start_wait_s=start_wait_s,
+                orphaned=orphaned,
+                manager=manager,
+            )
     logs.setup()
     with _signals(loop), _little_garbage_collection():
         agent = Agent(settings, loop, start_wait_s)
@@ -105,8 +115,11 @@ def run(
             agent.start()
             if ready:
                 ready(agent.addresses)
+            manager.ready("receives lines")
+            manager.keep_alive(loop.call_later)
             loop.run()
         finally:
+            manager.stopping()
             sent = agent.stop(orphaned=orphaned())
     return 0 if sent else 1
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from agent.runtime.logs import Log
 from agent.runtime.reload_actions import ReloadActions
+from agent.runtime.service_manager import ServiceManager
 from indexer.clickhouse.store import Store
 from indexer.clickhouse.wait_for_store import started
 from indexer.http.listening_sockets import START_WAIT_S
@@ -34,6 +35,7 @@ async def run(
         with suppress(NotImplementedError, ValueError, RuntimeError):  # not the main thread: `stop` it is
             loop.add_signal_handler(signum, stopping.set)
     service = IndexerService(settings, store, socks=socks)
+    manager = ServiceManager.of_environment()
     await service.bind(START_WAIT_S)
     try:
         if not await started(service.start(), stopping):  # ClickHouse is away, and we are asked to stop
@@ -43,9 +45,12 @@ async def run(
     try:
         if ready is not None:
             ready(service)
+        manager.ready("receives frames and messages")
+        manager.keep_alive(loop.call_later)
         with reloading(ReloadActions(Log("indexer.reload")), stopping):
             await stopping.wait()
     finally:
+        manager.stopping()
         await service.stop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             with suppress(NotImplementedError, ValueError, RuntimeError):

@@ -25,6 +25,7 @@ from aiohttp import web
 from agent.config.host_port import format_host_port, parse_host_port
 from agent.runtime.logs import Log
 from agent.runtime.reload_actions import ReloadActions
+from agent.runtime.service_manager import ServiceManager
 from indexer.access.grants import EntryError
 from indexer.clickhouse.schema.eras import eras_for_reading
 from indexer.clickhouse.store import Store, open_store
@@ -406,6 +407,7 @@ async def run(
             with suppress(NotImplementedError, RuntimeError):  # no signals off the main thread
                 asyncio.get_running_loop().add_signal_handler(number, stop.set)
     service = ShimService(settings, store=store, version=version)
+    manager = ServiceManager.of_environment()
     await service.bind(START_WAIT_S)
     if not await started(service.start(), stop):  # ClickHouse is away, and we are asked to stop
         return
@@ -413,7 +415,10 @@ async def run(
     try:
         if ready is not None:
             ready(service)
+        manager.ready("answers queries")
+        manager.keep_alive(asyncio.get_running_loop().call_later)
         with reloading(service.reloads, stop):
             await stop.wait()
     finally:
+        manager.stopping()
         await service.stop()

@@ -20,6 +20,7 @@ import msgspec
 from agent.config.host_port import parse_host_port
 from agent.config.load import ConfigError, load
 from agent.config.secrets import secrets_in
+from agent.config.variable_files import with_files
 from agent.config.variables import CONFIG_VARIABLE
 
 #: The API's address where no setting and no option says another one.
@@ -41,7 +42,8 @@ def config_option(parser: argparse.ArgumentParser) -> None:
 def read_settings(cls: type[T], path: str | None, over: Mapping[str, str] | None = None) -> T:
     """Read settings from the file at `path`, the environment, and `over` (same form as the environment).
 
-    Raises agent.config.load.ConfigError, also when the file cannot be read.
+    Variables may name files (agent/config/variable_files.py). Raises agent.config.load.ConfigError, also when
+    a file cannot be read.
     """
     try:
         text = Path(path).read_text() if path else ""
@@ -49,7 +51,8 @@ def read_settings(cls: type[T], path: str | None, over: Mapping[str, str] | None
         raise ConfigError(f"{path}: {e.strerror}") from None
     except UnicodeDecodeError as e:
         raise ConfigError(f"{path}: {e}") from None
-    settings = load(cls, text, {**os.environ, **(over or {})}, path=path or "settings")
+    environ = with_files({**os.environ, **(over or {})}, cls)
+    settings = load(cls, text, environ, path=path or "settings")
     if path and Path(path).stat().st_mode & stat.S_IROTH and (found := secrets_in(tomllib.loads(text))):
         held = ", ".join(found)
         print(

@@ -16,6 +16,7 @@ from agent.cli.common import config_option, read_settings, report_error
 from agent.config.load import ConfigError
 from agent.net.sockets import START_WAIT_S
 from agent.runtime.loop import Loop
+from agent.runtime.service_manager import ServiceManager
 from agent.settings import AgentSettings
 
 
@@ -45,7 +46,7 @@ def agent(argv: Sequence[str]) -> int:
     try:
         if args.parent is not None:
             return _run_as_child(settings, args.parent)
-        return service.run(settings, start_wait_s=START_WAIT_S)
+        return service.run(settings, start_wait_s=START_WAIT_S, manager=ServiceManager.of_environment())
     except ConfigError as e:  # the mapping file
         return report_error("agent", e, 2)
     except OSError as e:

@@ -10,6 +10,7 @@ Pure: the file's text and the environment are arguments.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
@@ -24,6 +25,8 @@ from agent.config.variables import settings_in
 _MAX_INTEGER: Final = 2**63 - 1
 #: Maximum nesting of tables and lists; settings have five levels.
 _MAX_DEPTH: Final = 16
+#: `[::1]:8126`: it begins as a list of JSON does, but no list is one.
+_IPV6_ADDRESS: Final = re.compile(r"\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(?:%\w+)?\](?::\d+)?")
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -124,7 +127,7 @@ def _value(name: str, text: str) -> Any:
             part.encode()
         except UnicodeEncodeError:
             raise ConfigError(f"{ascii(name)[1:-1]}: expected UTF-8") from None
-    if text[:1] not in ("[", "{"):
+    if text[:1] not in ("[", "{") or _IPV6_ADDRESS.fullmatch(text):
         return text
     try:
         return msgspec.json.decode(text)

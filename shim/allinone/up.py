@@ -31,6 +31,7 @@ import uvloop
 from agent.cli.common import report_error
 from agent.config.host_port import format_host_port, parse_host_port
 from agent.config.load import ConfigError
+from agent.runtime.service_manager import ServiceManager
 from indexer.clickhouse.data_lock import DataLock
 from indexer.clickhouse.dsn import data_path
 from indexer.http.interpreter_lock import switch_often
@@ -93,8 +94,12 @@ async def _serve(settings: File, arguments: list[str], environ: Mapping[str, str
         agent, running = parts
         signals.started = True
         print(running.banner, flush=True)
+        manager = ServiceManager.of_environment()
+        manager.ready("receives lines, answers queries")
+        manager.keep_alive(asyncio.get_running_loop().call_later)
         with reloading(running.reloads, signals.stop):
             await _watch(signals.stop, agent, running.status_line)
+        manager.stopping()
         return await agent.stop(STOP_S) or 0
 
 

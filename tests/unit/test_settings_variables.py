@@ -113,3 +113,13 @@ def test_a_check_that_may_fail_for_a_value_left_out_is_not_named() -> None:
 
 def test_problems_are_bounded() -> None:
     assert len(said_of("[shim]\n" + "\n".join(f"x{n} = 1" for n in range(1_000)))) == 20
+
+
+@pytest.mark.parametrize("address", ["[::1]:9090", "[::]:0", "[fe80::1%eth0]:9090", "[::ffff:10.0.0.1]:80"])
+def test_an_ipv6_address_is_no_list(address: str) -> None:
+    assert load(File, "", {"METERHOUSE_SHIM__LISTEN": address}).shim.listen == address
+    tokens = {
+        "METERHOUSE_INDEXER__TOKENS": '["a:b"]',
+        "METERHOUSE_AGENT__RECEIVE__ALLOWED_SOURCES": '["::1"]',
+    }
+    assert load(File, "", tokens).agent.receive.allowed_sources == ["::1"]
