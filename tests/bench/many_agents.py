@@ -26,12 +26,14 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from agent.forward.forwarder import Forwarder
-from agent.forward.heartbeat_sender import HeartbeatSender
+from agent.forward.heartbeat_sender import AnswerHandlers, HeartbeatSender
+from agent.forward.open_sending import open_sending
+from agent.forward.spool.bindings import Bindings
+from agent.forward.spool.open_spool import open_bindings
 from agent.forward.spool.record import EncodedFrame
 from agent.forward.spool.spool import Spool
 from agent.runtime.logs import Log
-from agent.settings import ForwardSettings
+from agent.settings import AgentSettings, ForwardSettings
 from agent.wire.frame import Sender, encode
 from tests.bench.agent_lines import machine
 from tests.faults.actors.processes import House
@@ -62,6 +64,7 @@ class Work(msgspec.Struct, frozen=True):
     agents: Sequence[int]
     series: int
     until_s: float
+    urls: Sequence[str] = ()  # several indexers instead of `url`
 
 
 class Told(msgspec.Struct):
@@ -76,8 +79,10 @@ class Told(msgspec.Struct):
 class _TimedSpool(Spool):
     """A spool that notes when frames end."""
 
-    def __init__(self, max_bytes: int, note: Callable[[tuple[float, float]], None]) -> None:
-        super().__init__(max_bytes)
+    def __init__(
+        self, max_bytes: int, note: Callable[[tuple[float, float]], None], bindings: Bindings | None = None
+    ) -> None:
+        super().__init__(max_bytes, bindings=bindings)
         self._note = note
 
     def done(self, parcel: EncodedFrame) -> None:
@@ -91,11 +96,18 @@ class SimulatedAgent:
     def __init__(self, number: int, work: Work, note: Callable[[tuple[float, float]], None]) -> None:
         self.name, self._series = f"many-{number}", work.series
         self._sender = Sender(agent=self.name, epoch=time.time_ns())
-        settings = ForwardSettings(url=work.url)
+        many = {"urls": list(work.urls), "connections": 2} if work.urls else {}
+        settings = AgentSettings(name=self.name, forward=ForwardSettings(url=work.url, **many))  # type: ignore[arg-type]
         log = Log(_LOGGER)
-        self.spool = _TimedSpool(settings.max_unsent_bytes, note)
-        self.forwarder = Forwarder(settings, self.spool, log)
-        self._beats = HeartbeatSender(settings, self._sender, self.spool, time.time_ns() // 1_000_000, log)
+        bindings = open_bindings(settings)
+        self.spool = _TimedSpool(settings.forward.max_unsent_bytes, note, bindings)
+        sending = open_sending(settings, self.spool, bindings, log)
+        self.forwarder = sending.forwarder
+        now_ms = time.time_ns() // 1_000_000
+        self._beats = HeartbeatSender(
+            settings.forward, self._sender, self.spool, now_ms, log,
+            handlers=AnswerHandlers(open_channel=sending.open_channel),
+        )  # fmt: skip
         self._sequence = 0
         self.forwarder.start()
         self._beats.start()
