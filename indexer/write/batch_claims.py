@@ -69,8 +69,9 @@ def answers(verdicts: dict[str, Verdict]) -> dict[str, WriteError | None]:
 def divided(units: Sequence[AcceptedFrame]) -> list[tuple[str, list[AcceptedFrame]]]:
     """Return batches with their tokens, for tables that several indexers write.
 
-    Released frames may wait for another indexer, so they are a batch of their own. Messages with a key may be
-    sent again to any indexer: each is a batch under its identity, which ClickHouse recognises as a token.
+    Released frames may wait for another indexer, so they are a batch of their own. Messages with a key
+    and chunks of a backfill may be sent again to any indexer: each is a batch under its identity, which
+    ClickHouse recognises as a token.
     """
     batches: dict[str, list[AcceptedFrame]] = {}
     for unit in units:

@@ -23,6 +23,7 @@ from typing import Final, Protocol
 
 from agent.wire.release import MAX_HOP
 from indexer.write.accepted_frame import AcceptedFrame
+from indexer.write.identity import any_indexer
 from indexer.write.stored_identities import IdentityBit, bit_of, is_remembered
 
 _CLAIMED, _WITHDRAWN = "c", "w"
@@ -65,9 +66,12 @@ class FrameClaims:
         self._sleep = sleep
 
     def look(self, units: Sequence[AcceptedFrame]) -> dict[str, Verdict]:
-        """Return the released frames that cannot be stored here now, by identity. Raises StoreError."""
-        released = [unit for unit in units if unit.hop and is_remembered(unit.identity)]
-        return self._judged(released, self._read(released)) if released else {}
+        """Return the frames that cannot be stored here now, by identity, of those that others may have.
+
+        These are released ones, and those of a backfill. Raises StoreError.
+        """
+        asked = [u for u in units if (u.hop or any_indexer(u.identity)) and is_remembered(u.identity)]
+        return self._judged(asked, self._read(asked)) if asked else {}
 
     def claim(self, token: str, units: Sequence[AcceptedFrame]) -> dict[str, Verdict]:
         """Claim frames, and return those that must not be stored here, by identity. Raises StoreError.

@@ -11,7 +11,7 @@ from typing import Final
 
 import xxhash
 
-from agent.wire.frame import OF_MESSAGES, OF_UP, Frame, FrameError
+from agent.wire.frame import BACKFILL_PREFIX, OF_MESSAGES, OF_UP, Frame, FrameError
 
 #: How keys begin that are made for requests of messages without one; no client's key has this character.
 OF_KEYLESS: Final = "\ufffd"
@@ -34,8 +34,10 @@ def frame_identity(frame: Frame, scoped_from_ms: int) -> str:
 
 
 def any_indexer(identity: str) -> bool:
-    """Return whether a frame may be sent again to any indexer: messages with a key, and those of streams."""
-    return identity.startswith(OF_MESSAGES) and OF_KEYLESS not in identity
+    """Return whether a frame may come again to any indexer: of messages with a key, streams, a backfill."""
+    if identity.startswith(OF_MESSAGES):
+        return OF_KEYLESS not in identity
+    return identity.partition("/")[2].startswith(BACKFILL_PREFIX)
 
 
 def digest(body: bytes) -> bytes:

@@ -214,7 +214,7 @@ def test_each_frame_counts_once_in_every_order() -> None:
     run_state_machine_as_test(
         Releases,
         settings=settings(
-            max_examples=150,
+            max_examples=100,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),

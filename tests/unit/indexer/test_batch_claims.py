@@ -13,6 +13,7 @@ from indexer.write.batch_claims import GO, BatchClaims, WaitsError, divided
 from indexer.write.frame_claims import FrameClaims
 from indexer.write.identity import OF_KEYLESS
 from indexer.write.journal import Journal
+from indexer.write.stored_identities import bit_of
 from tests.support.bit_table import MemoryBits
 from tests.support.frames import counter_frame, unit
 
@@ -33,6 +34,18 @@ def test_released_frames_and_messages_with_a_key_are_batches_of_their_own() -> N
         [replace(SECOND, hop=1)],
     ]
     assert batches[1][0] == keyed.identity, "ClickHouse knows it at any indexer"
+
+
+def test_a_chunk_of_a_backfill_may_go_to_any_indexer(tmp_path: Path) -> None:
+    table, journal = MemoryBits(), journal_at(tmp_path / "journal.sqlite")
+    chunk = replace(FIRST, identity="1:1/backfill/0123/1/7")
+    assert divided([SECOND, chunk])[1] == (chunk.identity, [chunk])
+    claims = BatchClaims(FrameClaims(table), journal)
+    assert claims.acceptable([chunk]) == ([chunk], {})
+    place = bit_of(chunk.identity)
+    table.write("t", {(place.source, place.block): 1 << place.bit})
+    assert claims.acceptable([chunk, FIRST]) == ([FIRST], {chunk.identity: None})
+    journal.close()
 
 
 def test_a_frame_that_another_indexer_claimed_leaves_the_batch(tmp_path: Path) -> None:
