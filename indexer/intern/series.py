@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from indexer.clickhouse.schema.metric_types import METRIC_TYPES, Kind
-from indexer.intern.sorted_ids import find_ids
+from indexer.intern.sorted_ids import distinct, find_ids
 
 __all__ = [
     "TYPES",
@@ -150,8 +150,8 @@ class SeriesRegistry:
         """Note that the table has rows of these series on that day; `metric_ids` are their metrics."""
         if not len(ids):
             return
-        fresh = np.unique(ids)
-        change = Change(tenant, day, frozenset(np.unique(metric_ids).tolist()))
+        fresh = distinct(ids)
+        change = Change(tenant, day, frozenset(distinct(metric_ids).tolist()))
         with self._lock:
             self._newest.append((tenant, day, int(fresh[0])))
             by_day = self._known.setdefault(tenant, {})

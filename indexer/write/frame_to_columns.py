@@ -23,6 +23,7 @@ from indexer.clickhouse.native_format import AnyArray, Block, ColumnData, Ragged
 from indexer.clickhouse.retention import Retention
 from indexer.clickhouse.schema.metric_types import KINDS, METRIC_TYPES, Kind
 from indexer.intern.series import TYPES, U64s, series_ids, tag_sums_of
+from indexer.intern.sorted_ids import distinct
 
 DAY_S: Final = 86_400
 #: Characters of an agent's name, and of a name, tag key or value; no line of an agent has longer ones.
@@ -278,7 +279,7 @@ def group_by_day(bucket: AnyArray) -> list[tuple[int, slice | AnyArray]]:
     first, last = int(bucket.min()) // DAY_S, int(bucket.max()) // DAY_S
     if first == last:
         return [(first, slice(None))]
-    return [(day, bucket // DAY_S == day) for day in np.unique(bucket // DAY_S).tolist()]
+    return [(day, bucket // DAY_S == day) for day in distinct(bucket // DAY_S).tolist()]
 
 
 def series_rows(series: SeriesColumns, sighting: SeriesOnDay, wanted: npt.NDArray[np.bool_]) -> Block:
