@@ -17,6 +17,7 @@ from shim.model.durations import format_duration
 from shim.model.errors import Canceled, QueryError, Unavailable
 from shim.model.labels import Labels
 from shim.model.messages import quote
+from shim.model.values import Samples
 from shim.rules.alert_states import (
     FOR_STATE,
     KEEP_FIRING_SINCE,
@@ -91,22 +92,29 @@ async def _ended(
     window = f"[{format_duration(window_ms)}]"
     at_ms = last_s * 1000 - offset_ms
     found = await queries.samples(f'ALERTS{{alertstate="firing",{rules}}}{window}', at_ms)
-    fired = {
-        alert_labels(labels): int(found.times_ms[end - 1]) + offset_ms
-        for labels, begin, end in zip(found.labels, found.offsets[:-1], found.offsets[1:], strict=True)
-        if end > begin
-    }
+    fired = {labels: time_ms + offset_ms for labels, (time_ms, _) in _last(found).items()}
     if not any(fired_ms < last_s * 1000 for fired_ms in fired.values()):
         return _Ended({}, {}, {})
     active, keep = [
         {
-            alert_labels(labels): int(value) * 1000
-            for labels, value in await queries.ask(f"last_over_time({name}{{{rules}}}{window})", at_ms)
+            labels: int(value) * 1000
+            for labels, (_, value) in _last(
+                await queries.samples(f"{name}{{{rules}}}{window}", at_ms)
+            ).items()
             if 0 <= value <= last_s
         }
         for name in (FOR_STATE, KEEP_FIRING_SINCE)
     ]
     return _Ended(fired, active, keep)
+
+
+def _last(of: Samples) -> Mapping[Labels, tuple[int, float]]:
+    """Return the time and the value of each alert's last sample."""
+    return {
+        alert_labels(labels): (int(of.times_ms[end - 1]), float(of.values[end - 1]))
+        for labels, begin, end in zip(of.labels, of.offsets[:-1], of.offsets[1:], strict=True)
+        if end > begin
+    }
 
 
 def _resolved_alert(rule: AlertingRule, labels: Labels, resolved_ms: int, ended: _Ended) -> ActiveAlert:
