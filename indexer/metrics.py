@@ -208,6 +208,10 @@ class Metrics:
         self.store_errors.labels(retryable=str(error.retryable).lower()).inc()
         self.store_faults.labels(fault=error.fault.value).inc()
 
+    def left(self, verdict: str) -> None:
+        """Note a frame that is not stored here, as another indexer has it or may have it."""
+        self.frames.labels(outcome=f"left_{verdict}").inc()
+
     def wrote(self, frames: int, rows: int, seconds: float) -> None:
         """Note a stored batch."""
         self.frames.labels(outcome="written").inc(frames)

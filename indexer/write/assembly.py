@@ -84,7 +84,10 @@ def open_writing(
         frames = FrameWriter(inserter, settings, metrics, limit, health)
         return Writing(frames, limit, None, None, inserter.gate)
     settle_s = _SETTLE_S if settings.cluster is not None else 0.0
-    claims = BatchClaims(FrameClaims(identities, settle_s=settle_s), journal) if shared else None
+    claims = None
+    if shared:
+        frame_claims = FrameClaims(identities, settle_s=settle_s)
+        claims = BatchClaims(frame_claims, journal, lambda verdict: metrics.left(verdict.name.lower()))
     writer = JournalWriter(
         store, inserter, journal, settings, metrics, limit=limit, health=health, claims=claims
     )

@@ -7,7 +7,7 @@ then on the batch is this indexer's, and its token always means the same frames.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from indexer.write.accepted_frame import AcceptedFrame
@@ -27,9 +27,12 @@ class WaitsError(Exception):
 
 
 class BatchClaims:
-    """Claims batches of the journal."""
+    """Claims batches of the journal. `on_left`: told why each frame is not stored here."""
 
-    def __init__(self, claims: FrameClaims, journal: Journal) -> None:
+    def __init__(
+        self, claims: FrameClaims, journal: Journal, on_left: Callable[[Verdict], None] = lambda _: None
+    ) -> None:
+        self._on_left = on_left
         self._claims = claims
         self._journal = journal
 
@@ -40,8 +43,7 @@ class BatchClaims:
 
         Raises StoreError.
         """
-        verdicts = self._claims.look(units)
-        return [u for u in units if u.identity not in verdicts], answers(verdicts)
+        return self._divided(units, self._claims.look(units))
 
     def decide(
         self, token: str, units: Sequence[AcceptedFrame]
@@ -55,6 +57,13 @@ class BatchClaims:
         if Verdict.UNDECIDED in verdicts.values():
             raise WaitsError(Verdict.UNDECIDED.value)
         self._journal.leave_out(token, list(verdicts), GO)
+        return self._divided(units, verdicts)
+
+    def _divided(
+        self, units: Sequence[AcceptedFrame], verdicts: dict[str, Verdict]
+    ) -> tuple[list[AcceptedFrame], dict[str, WriteError | None]]:
+        for verdict in verdicts.values():
+            self._on_left(verdict)
         return [u for u in units if u.identity not in verdicts], answers(verdicts)
 
 

@@ -138,7 +138,8 @@ def _url(settings: File, socks: list[socket.socket]) -> str:
 
 def _forward(settings: File, url: str) -> dict[str, str]:
     """Tell the agent where the indexer is, and to trust its certificate, unless it has a CA."""
-    over = {"METERHOUSE_AGENT__FORWARD__URL": url}
+    name = "METERHOUSE_AGENT__FORWARD__"
+    over = {f"{name}URL": url, f"{name}URLS": "[]", f"{name}GONE": "[]", f"{name}JOURNALS_LOST": "[]"}
     tls = settings.indexer.tls
     if tls.cert and not settings.agent.forward.tls.ca:  # its name may be another one than that of the address
         over["METERHOUSE_AGENT__FORWARD__TLS__CA"] = tls.cert

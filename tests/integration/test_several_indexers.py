@@ -113,7 +113,9 @@ async def test_a_half_stored_frame_waits_for_the_journal_that_has_it(
     assert await indexers.send("a", one) == 503
     await indexers.stop("a")
     faults.set()
-    assert await indexers.send("b", one, HOP) == 503, "nobody but a knows which rows are stored"
+    assert await indexers.send("b", one, HOP) == 503, "only a knows which rows are stored"
+    registry = indexers.running["b"].metrics.registry
+    assert registry.get_sample_value("meterhouse_indexer_frames_total", {"outcome": "left_undecided"}) == 1
     await indexers.start("a")
     await indexers.until_stored("b", one, HOP)
     assert indexers.counts() == [1] * 4

@@ -13,6 +13,7 @@ from agent.config.load import ConfigError, load
 from agent.forward.forwarders import Forwarders
 from agent.forward.heartbeat_sender import AnswerHandlers, HeartbeatSender
 from agent.forward.open_sending import open_sending
+from agent.forward.spool.backlog import Backlog
 from agent.forward.spool.open_spool import open_bindings, open_spool
 from agent.forward.spool.record import EncodedFrame
 from agent.forward.target_choice import rendezvous
@@ -147,6 +148,16 @@ def test_an_indexer_that_is_not_listed_any_more_is_waited_for(
     wait_until(lambda: sending.lanes.held_frames() == {second.url: 0, first.url: 1})
     agent.again(urls=[second.url], gone=[first.url])
     wait_until(lambda: second.accepted == [b"two", b"one"])
+
+
+def test_frames_of_an_older_spool_are_free(agent: Agent, indexers: list[FakeIndexer], tmp_path: Path) -> None:
+    """A spool that was written for one indexer has no bindings."""
+    older = Backlog(tmp_path / "spool", 1 << 20, 86_400.0, lambda: 1_000)
+    older.put(EncodedFrame("a/0/1", b"old", 1, 1, 1, 1_000))
+    older.close()
+    assert not (tmp_path / "spool" / "bindings").exists()
+    agent.start()
+    wait_until(lambda: indexers[0].accepted == [b"old"])
 
 
 def test_heartbeats_go_where_new_frames_go_and_judge_no_gaps(
