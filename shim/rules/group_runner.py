@@ -24,9 +24,10 @@ from shim.rules.alert_sink import AlertSink
 from shim.rules.early_queries import early_queries
 from shim.rules.group_evaluation import External, GroupEvaluation
 from shim.rules.group_restore import restore
-from shim.rules.recorded_messages import TickResults, bodies, group_name, key_of, non_finite
+from shim.rules.recorded_messages import TickResults, group_name, key_of, non_finite
 from shim.rules.rule_file import AlertingRule, RecordingRule, RuleGroup
 from shim.rules.store_queries import QueryPlace, StoreQueries
+from shim.rules.tick_requests import TickRequest, tick_requests
 from shim.settings import RulesSettings
 from shim.ticks.due_ticks import DueTicks, Schedule, due_ticks, spread_offset_s
 from shim.ticks.lease import Lease
@@ -47,6 +48,9 @@ _SLOW_S: Final = 1.0
 _FAST_S: Final = 0.5
 #: Results that are encoded here; more are handed to a thread.
 _AT_ONCE: Final = 500
+#: Requests of one tick that are sent at once.
+_SENT_AT_ONCE: Final = 16
+_Outcome = Literal["stored", "known", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +138,12 @@ class GroupRunner:
         offset_s = self.group.query_offset_ms // 1000
         end_s = min(complete_s + 9 + offset_s, now_s)
         return due_ticks(self._schedule, self.last_s, end_s, self.parts.settings.max_late_ticks)
+
+    def steady_series(self, evaluation: GroupEvaluation | None = None) -> Sequence[set[Labels]]:
+        """Return the series of gauges at the tick before that each shim knows, and reads after a restart."""
+        before, rules = (evaluation or self.evaluation).before, self.group.rules
+        numbers = (n for n in sorted(self.unique) if isinstance(rules[n], RecordingRule))
+        return [before[n] for n in numbers if rules[n].name not in self.deltas]
 
     @property
     def next_s(self) -> int:
@@ -237,7 +247,7 @@ class GroupRunner:
         """Evaluate and store one tick. Raises QueryError."""
         parts, began_s = self.parts, time.perf_counter()
         results = TickResults(self.deltas)
-        early = self._early[alerts]
+        early, before = self._early[alerts], self.steady_series()
         queries = StoreQueries.of_tick(parts.place, self.tenant, results.seen, early, slow=self.slow)
         if self.unended is None:
             self.unended = self.evaluation.ending.union(*self.evaluation.before)
@@ -260,7 +270,7 @@ class GroupRunner:
             )
         self.evaluated_s = time.perf_counter() - began_s
         if store:
-            await self._store(tick_s, results)
+            await self._store(tick_s, results, before)
             self.last_s, self.stored_at_s = tick_s, parts.now_s()
             self.unended = None
         self.seconds = time.perf_counter() - began_s
@@ -289,40 +299,55 @@ class GroupRunner:
         for name, error in failed:
             _log.warning("event=rule_failed group=%s rule=%s error=%s", self.key, name, error[:500])
 
-    async def _store(self, tick_s: int, results: TickResults) -> None:
+    async def _store(self, tick_s: int, results: TickResults, before: Sequence[set[Labels]] = ()) -> None:
         """Store the results of a tick of the present. Raises Unavailable."""
         if not self.parts.lease.holds(self.key):
             raise Unavailable("the lease of the group is lost")
-        await self.store_results(tick_s, results)
+        await self.store_results(tick_s, results, before)
 
-    async def store_results(self, tick_s: int, results: TickResults) -> Literal["stored", "known", "refused"]:
-        """Store the results under the tick's key; return the outcome. Raises Unavailable."""
+    async def store_results(
+        self, tick_s: int, results: TickResults, before: Sequence[set[Labels]] = ()
+    ) -> _Outcome:
+        """Store the results under the tick's key; return the outcome. Raises Unavailable.
+
+        `before`: series of the tick before, as `steady_series` has them.
+        """
         parts = self.parts
+        last_tick, org_project_id = (self.name, tick_s), parts.settings.org_project_id
+        cut = partial(tick_requests, self.tenant, org_project_id, results, last_tick, before)
+        requests = await parts.place.apart(cut, self.tenant.org_id) if len(results.all) > _AT_ONCE else cut()
         key = key_of(self.tenant, self.group.file, self.group.name, tick_s)
-        last_tick = (self.name, tick_s)
-        encode = partial(bodies, self.tenant, parts.settings.org_project_id, results, last_tick)
-        outcome: Literal["stored", "known", "refused"] = "stored"
-        rows = (
-            await parts.place.apart(encode, self.tenant.org_id) if len(results.all) > _AT_ONCE else encode()
-        )
-        for number, body in enumerate(rows):
-            try:
-                async with asyncio.timeout(_MAX_STORE_S):
-                    found = await parts.store(body, f"{key}/{number}")
-            except TimeoutError:
-                raise Unavailable(f"no indexer stored the results in {_MAX_STORE_S:g} s") from None
-            except BadData as e:
-                outcome = "refused"
-                _log.warning("event=rule_tick_refused group=%s tick=%d error=%s", self.key, tick_s, e)
-                break
-            if found.outcome == "known":
-                outcome = "known"
-            if found.rejected:
-                parts.metrics.rule_samples_dropped.labels("rejected").inc(found.rejected)
+        found = list[_Outcome]()
+        for at in range(0, len(requests) - 1, _SENT_AT_ONCE):
+            some = requests[at : min(at + _SENT_AT_ONCE, len(requests) - 1)]
+            sent = await asyncio.gather(*(self._send(one, key) for one in some), return_exceptions=True)
+            for one in sent:
+                if isinstance(one, BaseException):
+                    raise one
+                found.append(one)
+        found.append(await self._send(requests[-1], key))
+        is_refused = found[-1] == "refused" or (len(found) > 1 and set(found[:-1]) == {"refused"})
+        outcome: _Outcome = "refused" if is_refused else "known" if "known" in found else "stored"
         parts.metrics.rule_ticks.labels(outcome).inc()
         if (count := non_finite(results)) and outcome == "stored":
             parts.metrics.rule_samples_dropped.labels("not_finite").inc(count)
         return outcome
+
+    async def _send(self, request: TickRequest, key: str) -> _Outcome:
+        """Send one request of a tick; return its outcome. Raises Unavailable."""
+        parts = self.parts
+        try:
+            async with asyncio.timeout(_MAX_STORE_S):
+                found = await parts.store(request.body, f"{key}/{request.name}")
+        except TimeoutError:
+            raise Unavailable(f"no indexer stored the results in {_MAX_STORE_S:g} s") from None
+        except BadData as e:
+            parts.metrics.rule_samples_dropped.labels("rejected").inc(len(request.messages))
+            _log.warning("event=rule_tick_refused group=%s request=%s error=%s", self.key, key, e)
+            return "refused"
+        if found.rejected:
+            parts.metrics.rule_samples_dropped.labels("rejected").inc(found.rejected)
+        return found.outcome
 
     def _delay(self, error: QueryError) -> None:
         wait_s = min(_MAX_WAIT_S, _FIRST_WAIT_S * 2**self.tries)

@@ -1,17 +1,15 @@
 """The results of a tick as messages to an indexer (docs/wire-format.md). Pure.
 
-The same group and tick always have the same key, so that an indexer stores the first of several requests.
+The same group and tick always have the same key, so that an indexer stores the first of several requests;
+tick_requests.py says which messages a request has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
-from operator import itemgetter
 from typing import Any, Final
 
-import msgspec
 import xxhash
 
 from shim.model import labels as lb
@@ -20,15 +18,10 @@ from shim.model.tenancy import Tenant
 from shim.rules.memory_samples import STALE, MemorySamples
 from shim.rules.recorded_histogram import RecordedHistogram
 
-#: Messages of one request, below `indexer.bounds.messages`.
-_MESSAGES: Final = 5_000
-#: Buckets of histograms of one request: some MB of JSON, below `indexer.bounds.body_bytes`.
-_BUCKETS: Final = 200_000
 #: Digits of a project's id; longer texts are no number that an indexer reads.
 _MAX_DIGITS: Final = 20
 #: The label that names the project of a series, in queries over an org.
 PROJECT: Final = "project_id"
-_encoder: Final = msgspec.json.Encoder()
 #: The series that says up to which tick a group is stored.
 LAST_TICK: Final = "meterhouse_rule_group_last_tick_seconds"
 GROUP: Final = "rule_group"
@@ -67,32 +60,20 @@ def key_of(tenant: Tenant, file: str, group: str, tick_s: int) -> str:
     return f"rules/{xxhash.xxh64_hexdigest(name.encode())}/{tick_s}"
 
 
-def bodies(
-    tenant: Tenant, org_project_id: int, results: TickResults, last_tick: tuple[str, int]
-) -> Sequence[bytes]:
-    """Return the requests of a tick; `last_tick`: the group's name and the tick in seconds.
-
-    The last message of the last request says that the tick is stored.
-    """
-    messages = [_message(tenant, org_project_id, results.deltas, *sample) for sample in results.all]
-    messages.sort(key=itemgetter("project_id"))  # frames are numbered in the order of their projects
+def progress_message(tenant: Tenant, org_project_id: int, last_tick: tuple[str, int]) -> dict[str, Any]:
+    """Return the message that says that a tick is stored: the group's name and the tick in seconds."""
     group, tick_s = last_tick
-    progress = (lb.make({lb.NAME: LAST_TICK, GROUP: group}), tick_s * 1000, float(tick_s))
-    messages.append(_message(tenant, org_project_id, frozenset(), *progress))
-    return [_encoder.encode(some) for some in _requests(messages)]
+    labels = lb.make({lb.NAME: LAST_TICK, GROUP: group})
+    return message_of(tenant, org_project_id, frozenset(), labels, tick_s * 1000, float(tick_s))
 
 
-def _requests(messages: Sequence[dict[str, Any]]) -> Iterator[Sequence[dict[str, Any]]]:
-    """Yield the messages of each request: a bounded number, with a bounded number of buckets."""
-    begin = buckets = 0
-    for end, message in enumerate(messages):
-        value = message["value"]
-        size = len(value["positive"]) + len(value["negative"]) if isinstance(value, dict) else 0
-        if end - begin == _MESSAGES or (end > begin and buckets + size > _BUCKETS):
-            yield messages[begin:end]
-            begin, buckets = end, 0
-        buckets += size
-    yield messages[begin:]
+def project_of(tenant: Tenant, org_project_id: int, labels: Labels) -> int:
+    """Return the project that a series is stored in."""
+    if tenant.project_id is not None:
+        return tenant.project_id
+    own = lb.get(labels, PROJECT)
+    is_id = own.isascii() and own.isdigit() and len(own) <= _MAX_DIGITS
+    return int(own) if is_id else org_project_id
 
 
 def non_finite(results: TickResults) -> int:
@@ -100,7 +81,7 @@ def non_finite(results: TickResults) -> int:
     return sum(isinstance(value, float) and not isfinite(value) for _, _, value in results.all)
 
 
-def _message(
+def message_of(
     tenant: Tenant,
     org_project_id: int,
     deltas: frozenset[str],
@@ -108,22 +89,18 @@ def _message(
     time_ms: int,
     value: float | RecordedHistogram | None,
 ) -> dict[str, Any]:
+    """Return the message of one sample; None ends its series."""
     tags = dict(labels)
     name = tags.pop(lb.NAME)
-    project_id = tenant.project_id
-    if project_id is None:
-        own = tags.get(PROJECT, "")
-        is_id = own.isascii() and own.isdigit() and len(own) <= _MAX_DIGITS
-        project_id = int(own) if is_id else org_project_id
-        if own:
-            del tags[PROJECT]
+    if tenant.project_id is None:
+        tags.pop(PROJECT, None)
     is_delta = name in deltas
     if is_delta:
         # The deltas up to a tick lie in the bucket before it.
         time_ms = time_ms // 10_000 * 10_000 - 1
     return {
         "org_id": tenant.org_id,
-        "project_id": project_id,
+        "project_id": project_of(tenant, org_project_id, labels),
         "name": name,
         "type": "d" if isinstance(value, RecordedHistogram) else "c" if is_delta else "g",
         "timestamp": time_ms / 1000,

@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import pytest
-
 from shim.model import labels as lb
 from shim.model.tenancy import Tenant
 from shim.rules.recorded_histogram import RecordedHistogram
-from shim.rules.recorded_messages import TickResults, bodies, key_of, non_finite
+from shim.rules.recorded_messages import TickResults, key_of, non_finite
+from shim.rules.tick_requests import tick_requests
 
 TICK_S = 1_700_000_037
 MS = TICK_S * 1000
 
 
 def messages(results: TickResults, tenant: Tenant | None = None) -> list[dict[str, Any]]:
-    found = [json.loads(body) for body in bodies(tenant or Tenant(7, 9), 3, results, ("f;g", TICK_S))]
-    return [message for one in found for message in one]
+    found = tick_requests(tenant or Tenant(7, 9), 3, results, ("f;g", TICK_S))
+    return [message for one in found for message in json.loads(one.body)]
 
 
 def series(name: str, **labels: str) -> lb.Labels:
@@ -67,16 +66,6 @@ def test_a_histogram_is_buckets_in_the_bucket_before_the_tick() -> None:
     assert non_finite(results) == 0
 
 
-def test_requests_have_bounded_numbers_of_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shim.rules.recorded_messages._BUCKETS", 4)
-    results = TickResults(frozenset({"h"}))
-    for size in (3, 1, 1, 9, 2):
-        buckets = [(index, 1.0) for index in range(size)]
-        results.append_histogram(series("h", n=str(size)), MS, RecordedHistogram(1.0, 0.0, buckets, []))
-    found = bodies(Tenant(7, 9), 3, results, ("f;g", TICK_S))
-    assert [len(json.loads(body)) for body in found] == [2, 1, 1, 2]
-
-
 def test_results_over_an_org_name_their_project() -> None:
     results = TickResults(frozenset())
     results.append(series("x", project_id="5"), MS, 1.0)
@@ -84,14 +73,6 @@ def test_results_over_an_org_name_their_project() -> None:
     other, of_five, progress = messages(results, Tenant(7, None))  # by project
     assert (of_five["project_id"], of_five["tags"]) == (5, {})
     assert other["project_id"] == progress["project_id"] == 3
-
-
-def test_many_results_are_several_requests() -> None:
-    results = TickResults(frozenset())
-    for n in range(12_000):
-        results.append(series("x", n=str(n)), MS, 1.0)
-    sizes = [len(json.loads(body)) for body in bodies(Tenant(1, 1), 1, results, ("f;g", TICK_S))]
-    assert sizes == [5_000, 5_000, 2_001]
 
 
 def test_keys_differ_by_tenant_group_and_tick() -> None:
@@ -104,12 +85,3 @@ def test_keys_differ_by_tenant_group_and_tick() -> None:
     }
     assert len(keys) == 5
     assert all(len(key) < 100 for key in keys)
-
-
-def test_an_orgs_results_are_in_the_order_of_their_projects() -> None:
-    """Frames are numbered in order of appearance, so another order would give them other identities."""
-    results = TickResults(frozenset())
-    for project in ("12", "9" * 5_000, "4"):
-        results.append(series("x", project_id=project), MS, 1.0)
-    found = messages(results, Tenant(7, None))
-    assert [message["project_id"] for message in found] == [3, 4, 12, 3]
