@@ -186,14 +186,15 @@ class Tick(NamedTuple):
     delay_s: float
     lag_s: float
     seconds: float
+    write_s: float
 
 
 def _ticks(up: Up) -> list[Tick]:
-    told = r"tick=(\d+) delay_s=(\S+) lag_s=(\S+) seconds=(\S+)"
+    told = r"stored_s=(\S+) tick=\d+ delay_s=(\S+) lag_s=(\S+) seconds=(\S+)"
     pattern = rf"(?m)^(\S+) event=rule_tick group=rules/(\d+)\D.* {told}$"
     return [
-        Tick(int(org), float(ended_s), float(delay_s), float(lag_s), float(seconds))
-        for ended_s, org, _, delay_s, lag_s, seconds in re.findall(pattern, up.output)
+        Tick(int(org), float(ended_s), float(delay_s), float(lag_s), float(seconds), float(write_s))
+        for ended_s, org, write_s, delay_s, lag_s, seconds in re.findall(pattern, up.output)
     ]
 
 
@@ -201,10 +202,10 @@ def _quantiles(ticks: Sequence[Tick]) -> str:
     if not ticks:
         return "no ticks"
     told = [f"{len(ticks)} ticks"]
-    for name in ("delay_s", "lag_s", "seconds"):
+    for name in ("delay_s", "lag_s", "seconds", "write_s"):
         values = [getattr(tick, name) for tick in ticks]
         p50, p99 = np.quantile(values, (0.5, 0.99))
-        short = {"delay_s": "delay", "lag_s": "lag", "seconds": "took"}[name]
+        short = {"delay_s": "delay", "lag_s": "lag", "seconds": "took", "write_s": "write"}[name]
         told.append(f"{short} p50 {p50:.2f} p99 {p99:.2f} max {max(values):.2f} s")
     return ", ".join(told)
 
