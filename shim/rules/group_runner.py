@@ -43,9 +43,6 @@ _FIRST_WAIT_S: Final = 1.0
 _MAX_WAIT_S: Final = 30.0
 #: Seconds that a request to the indexers may take with the wait for a thread: then alerts go on without it.
 _MAX_STORE_S: Final = 30.0
-#: A group is slow after a query of this many seconds, until those of a tick take less in all.
-_SLOW_S: Final = 1.0
-_FAST_S: Final = 0.5
 #: Results that are encoded here; more are handed to a thread.
 _AT_ONCE: Final = 500
 #: Requests of one tick that are sent at once.
@@ -258,7 +255,7 @@ class GroupRunner:
                 tick_s * 1000, queries, results, alerts=alerts, passing=passing
             )
         finally:
-            self.slow = queries.longest_s > _SLOW_S or (self.slow and queries.total_s > _FAST_S)
+            self.slow = queries.slow and not queries.fast
         self._count(failed, alerts=alerts)
         evaluated = sum(alerts or isinstance(rule, RecordingRule) for rule in self.group.rules)
         if not passing and failed and len(failed) == evaluated:

@@ -32,6 +32,10 @@ from shim.rules.rule_queries import InstantVector, check_series, instant_vector
 T = TypeVar("T")
 #: How long a rule waits for a slot among rules, in times of the longest query.
 _PATIENCE: Final = 60
+#: A group is slow after a query, or queries of one tick, of these seconds, until those of a tick take less.
+_SLOW_S: Final = 1.0
+_SLOW_TICK_S: Final = 2.0
+_FAST_S: Final = 0.5
 #: Seconds after which no further query of a group begins under the same slot.
 _TOGETHER_S: Final = 0.05
 
@@ -220,6 +224,12 @@ class StoreQueries:
     def _took(self, seconds: float) -> None:
         self.longest_s = max(self.longest_s, seconds)
         self.total_s += seconds
+        self.slow = self.slow or self.longest_s > _SLOW_S or self.total_s > _SLOW_TICK_S
+
+    @property
+    def fast(self) -> bool:
+        """Whether the queries of the tick took so little that the group is slow no more."""
+        return self.total_s < _FAST_S
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[OnSubmitted]:

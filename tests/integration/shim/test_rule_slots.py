@@ -56,7 +56,7 @@ class FakeEngine:
                 value = work(QueryResult("vector", value, Grid.instant(at_ms)))
             except ExecutionError as e:
                 value = e
-            found.append(Answered(value, 0.25))
+            found.append(Answered(value, 1.5 if query == "long" else 0.25))
         return found
 
 
@@ -98,6 +98,22 @@ async def test_too_many_series_are_refused_before_they_are_made_a_list() -> None
         with pytest.raises(ExecutionError, match=r"yields 5 series: expected at most 4 \(setting shim.rules"):
             await _query(queries, "wide")
         assert await _query(queries, "a")
+
+
+async def test_a_group_is_slow_from_its_first_long_query_on() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        place = _place(FakeEngine(), pool)
+        queries = StoreQueries.of_tick(place, TENANT, MemorySamples())
+        await _query(queries, "a")
+        assert (queries.slow, queries.fast) == (False, True)
+        await _query(queries, "long")
+        async with place.own_slots.turn(30.0):  # the next one needs none of these
+            assert await asyncio.wait_for(_query(queries, "b"), 10)
+        assert (queries.slow, queries.fast) == (True, False)
+        queries = StoreQueries.of_tick(place, TENANT, MemorySamples())
+        for number in range(9):
+            await _query(queries, str(number))
+        assert queries.slow  # together they took more than 2 s
 
 
 async def test_slow_groups_hold_no_slot_of_others() -> None:
