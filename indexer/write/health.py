@@ -81,6 +81,13 @@ class Health:
         with self._lock:
             self._stored_s = self._clock()
 
+    def batch_aside(self, told: str) -> None:
+        """Note that a batch is set aside now, unless its failure is noted: the look for others may end it."""
+        with self._lock:
+            noted = any(problem.told == told for problem in self._problems.values())
+        if not noted:
+            self._failed(Part.BATCHES, told, told)
+
     def nothing_aside(self) -> None:
         """Note that no batch is set aside."""
         self._works(Part.BATCHES)

@@ -370,6 +370,7 @@ class JournalWriter:
             return False
         log.error("event=batch_set_aside token=%s frames=%d error=%s", token, len(units), failed.told)
         self._metrics.frames.labels(outcome="set_aside").inc(len(units))
+        self._health.batch_aside(failed.told)
         self.aside.wake()
         return True
 

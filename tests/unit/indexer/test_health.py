@@ -82,3 +82,16 @@ def test_the_log_has_one_line_a_minute_and_one_for_each_change(caplog: pytest.Lo
     health.store_works()
     said = [r.getMessage().split(" text=")[-1] for r in caplog.records]
     assert said == ["text 516", "text 241", "text 241", "event=store_works after_s=65.0"]
+
+
+def test_a_batch_that_is_set_aside_is_a_problem_whatever_was_looked_at_meanwhile() -> None:
+    """Between its failure and its place in the journal, a look finds nothing set aside."""
+    health = Health(Clock())
+    health.store_works()
+    health.store_failed(error(60))
+    health.nothing_aside()
+    health.batch_aside(error(60).told)
+    assert list(health.problems()) == [Part.BATCHES]
+    health.nothing_aside()
+    health.store_works()
+    assert health.problems() == {}
