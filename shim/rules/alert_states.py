@@ -5,7 +5,7 @@ Source: Prometheus 3.x `rules/alerting.go`, AlertingRule.Eval.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -123,3 +123,12 @@ def rule_labels(rule: Rule) -> Mapping[str, str]:
         fixed = {k: v for k, v in rule.labels.items() if "{{" not in v and v}
         return {**fixed, "alertname": rule.name}
     return {k: v for k, v in rule.stored_labels.items() if v}
+
+
+def is_of_another(labels: Labels, rule: Rule, rules: Iterable[Rule]) -> bool:
+    """Return whether series that have the labels of a rule are those of another, which has more labels."""
+    own, found = rule_labels(rule).items(), dict(labels).items()
+    return any(
+        other.name == rule.name and type(other) is type(rule) and own < rule_labels(other).items() <= found
+        for other in rules
+    )

@@ -16,7 +16,14 @@ from shim.engine.api import QueryOptions
 from shim.model import labels as lb
 from shim.model.labels import Labels
 from shim.model.messages import format_labels, quote
-from shim.rules.alert_states import FOR_STATE, KEEP_FIRING_SINCE, ActiveAlert, alert_labels, rule_labels
+from shim.rules.alert_states import (
+    FOR_STATE,
+    KEEP_FIRING_SINCE,
+    ActiveAlert,
+    alert_labels,
+    is_of_another,
+    rule_labels,
+)
 from shim.rules.memory_samples import MemorySamples
 from shim.rules.recorded_messages import GROUP, LAST_TICK, PROJECT
 from shim.rules.resolved_alerts import restore_resolved
@@ -54,9 +61,9 @@ async def restore(of: GroupRunner) -> int | None:
             continue
         if isinstance(rule, RecordingRule):
             if not rule.records_deltas:
-                of.evaluation.before[number] = await _series(queries, rule.name, rule, at_ms)
+                of.evaluation.before[number] = await _series(of, queries, rule.name, rule, at_ms)
         else:
-            of.evaluation.before[number] = await _series(queries, "ALERTS", rule, at_ms)
+            of.evaluation.before[number] = await _series(of, queries, "ALERTS", rule, at_ms)
             if alive:
                 await _alerts(of, number, rule, queries, at_ms, missed_ms)
     await restore_resolved(of, queries, last_s)
@@ -68,13 +75,13 @@ def _own_project(of: GroupRunner) -> str:
     return str(of.parts.settings.org_project_id) if of.tenant.project_id is None else ""
 
 
-async def _series(queries: StoreQueries, name: str, rule: Rule, at_ms: int) -> set[Labels]:
+async def _series(of: GroupRunner, queries: StoreQueries, name: str, rule: Rule, at_ms: int) -> set[Labels]:
     """Return the series that a rule had at its last tick."""
     names = [name] if name != "ALERTS" else [name, FOR_STATE, KEEP_FIRING_SINCE]
     found: set[Labels] = set()
     for one in names:
         found |= {labels for labels, _ in await queries.ask(_selector(one, rule), at_ms)}
-    return found
+    return {labels for labels in found if not is_of_another(labels, rule, of.group.rules)}
 
 
 async def _alerts(
@@ -89,6 +96,7 @@ async def _alerts(
             alert_labels(labels): value
             for labels, value in await queries.ask(_selector(name, rule), at_ms)
             if 0 <= value <= latest_s  # other senders can write these names
+            and not is_of_another(labels, rule, of.group.rules)
         }
         for name in (FOR_STATE, KEEP_FIRING_SINCE)
     ]

@@ -24,6 +24,7 @@ from shim.rules.alert_states import (
     RESOLVED_MS,
     ActiveAlert,
     alert_labels,
+    is_of_another,
     rule_labels,
 )
 from shim.rules.rule_file import AlertingRule
@@ -61,7 +62,10 @@ async def restore_resolved(of: GroupRunner, queries: StoreQueries, last_s: int) 
         own = {
             labels: fired_ms + of.step_s * 1000
             for labels, fired_ms in ended.fired_ms.items()
-            if states is not None and labels not in states.active and fixed <= dict(labels).items()
+            if states is not None
+            and labels not in states.active
+            and fixed <= dict(labels).items()
+            and not is_of_another(labels, rule, of.group.rules)
         }
         alerts = {
             labels: _resolved_alert(rule, labels, resolved_ms, ended)

@@ -377,6 +377,24 @@ async def test_an_alert_that_was_resolved_is_told_of_by_the_next_shim(w: World) 
     assert not w.sent.last
 
 
+async def test_alerts_of_one_name_are_restored_to_the_rule_with_their_labels(w: World) -> None:
+    """The alert of the rule with more labels is none of the other one, which would tell of its end."""
+    rule = "{alert: High, expr: load > 8"
+    w.write(f"groups: [{{name: g, interval: 1m, rules: [{rule}}}, {rule}, labels: {{severity: page}}}}]}}]")
+    shim = w.shim()
+    await w.at(shim, 0)
+    tick = _tick(shim, 120)
+    told: list[dict[str, bool]] = []
+    for minute in range(2):
+        await w.at(shim, tick + 60 * minute + 5)
+        told.append(
+            {str(dict(one.labels).get("severity")): one.resolved_at_ms is None for one in w.sent.last}
+        )
+        assert len(w.sent.last) == 2
+        shim = w.shim()
+    assert told == [{"None": True, "page": True}] * 2
+
+
 async def test_alerts_are_sent_while_the_indexer_is_away(w: World) -> None:
     w.write(ALERT)
     shim = w.shim()
