@@ -1,9 +1,9 @@
 """The store: ClickHouse, embedded (chdb) or a server, as one small interface.
 
-Owns the clients and their errors: how they are opened, that only one thread uses each, and which failures may
-be retried. Both backends run through clickhouse-connect. Results come back as NumPy records (`fetch`), many
-rows as columns (`columns`), few as tuples (`rows`). Inserts and columns are Native blocks
-(indexer/clickhouse/native_format.py).
+Owns the clients and their errors: that only one thread uses each, and which failures may be retried
+(indexer/clickhouse/connect_client.py opens them). Both backends run through clickhouse-connect. Results come
+back as NumPy records (`fetch`), many rows as columns (`columns`), few as tuples (`rows`). Inserts and columns
+are Native blocks (indexer/clickhouse/native_format.py).
 
 Sync and thread-safe: callers in asyncio use a thread pool. Must not know the meaning of the tables.
 
@@ -15,7 +15,6 @@ only, with any number of clients.
 from __future__ import annotations
 
 import json
-import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,21 +23,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import clickhouse_connect
 import numpy as np
 import numpy.typing as npt
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError, Error, ProgrammingError
+from clickhouse_connect.driver.exceptions import ClickHouseError, Error
 from clickhouse_connect.driver.external import ExternalData
 from clickhouse_connect.driver.summary import QuerySummary
 from urllib3.exceptions import HTTPError
 
-from indexer.clickhouse.crash_signals import kept_signals
+from indexer.clickhouse.connect_client import connect_client
 from indexer.clickhouse.data_lock import DataInUseError, DataLock, shown
 from indexer.clickhouse.dsn import Dsn, DsnError, parse_dsn
-from indexer.clickhouse.expected_settings import refusal, sent_values, unexpected
+from indexer.clickhouse.expected_settings import refusal
 from indexer.clickhouse.native_format import ColumnData, Ragged, decode_blocks, encode_block
-from indexer.clickhouse.private_files import make_private
 from indexer.clickhouse.sent_tables import SentTable, as_files, external_data
 from indexer.clickhouse.sql_quoting import quote_name
 from indexer.clickhouse.store_errors import EMBEDDED, ServerAddress, StoreError, server_address, store_error
@@ -47,27 +44,6 @@ __all__ = ["ColumnData", "Ragged", "SentTable", "Store", "StoreError", "open_sto
 
 #: How long a server may be silent during a call by default.
 READ_TIMEOUT_S: Final = 300
-_CONNECT_TIMEOUT_S: Final = 5
-
-
-#: Set on every client if the engine knows them: settings that the schema and the readers need.
-_SESSION: Final[Mapping[str, str]] = {
-    "enable_alp_codec": "1",
-    "enable_time_series_aggregate_functions": "1",
-    # The thread that has the rows packs them for the answer: waking three others costs a small statement a
-    # tenth of its time, and a large one more CPU than it saves.
-    "output_format_parallel_formatting": "0",
-    # Conditions are on keys and times, which are small: to read and filter column by column costs more than
-    # it saves.
-    "enable_multiple_prewhere_read_steps": "0",
-    # An INSERT into a Distributed table is stored when it is answered, not queued: also those of notes. Older
-    # versions have the second name.
-    "distributed_foreground_insert": "1",
-    "insert_distributed_sync": "1",
-    # Sent tables are read from files whose names are reused for other rows.
-    "use_cache_for_count_from_files": "0",
-}
-
 #: The value of `insert_quorum` with which an INSERT is done when one replica has it.
 ONE_REPLICA: Final = "0"
 
@@ -327,7 +303,7 @@ def open_store(
     database = database or named
     lock = _lock(Path(address)) if embedded else None
     place = EMBEDDED if embedded else server_address(address)
-    connect = partial(_connect, address, timeout_s, embedded=embedded)
+    connect = partial(connect_client, address, timeout_s, embedded=embedded)
     clients: list[Client] = []
     opened = pool if embedded else 1
     try:
@@ -382,31 +358,6 @@ def _parse(dsn: str) -> Dsn:
         return parse_dsn(dsn)
     except DsnError as e:
         raise StoreError(str(e), retryable=False) from None
-
-
-def _connect(address: str, timeout_s: int, *, embedded: bool) -> Client:
-    if embedded:
-        make_private(Path(address))
-        with kept_signals():
-            client = clickhouse_connect.get_client(interface="chdb", path=address)
-    else:
-        # The client's own log lines say less than our errors.
-        logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
-        # Sessions would forbid concurrent use; long parameters (ids) do not fit into a URL.
-        client = clickhouse_connect.get_client(
-            dsn=address,
-            autogenerate_session_id=False,
-            form_encode_query_params=True,
-            connect_timeout=_CONNECT_TIMEOUT_S,
-            send_receive_timeout=timeout_s,
-        )
-    profile = {name: one.value for name, one in client.server_settings.items()}
-    wanted = unexpected(profile) if embedded else sent_values(profile)
-    for name, value in (*_SESSION.items(), *wanted.items()):
-        if name in client.server_settings:
-            with suppress(ProgrammingError):  # a server may forbid changing it; the schema has a fallback
-                client.set_client_setting(name, value)
-    return client
 
 
 def _dict(parameters: Mapping[str, Any] | None) -> dict[str, Any] | None:

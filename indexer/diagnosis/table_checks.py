@@ -41,9 +41,9 @@ def _database(rows: Rows, around: Surroundings) -> Judgement:
         return failed(f"there is no database {around.database}")
     engine = str(rows[0][0])
     if engine == "Replicated":
-        return skipped(
-            "Replicated: its DDL runs on all replicas already, and ON CLUSTER is not tested with it"
-        )
+        if around.cluster is not None:
+            return failed("its engine is Replicated, which takes no ON CLUSTER and no paths: expected Atomic")
+        return skipped("Replicated: its DDL runs on all replicas; not tested")
     if engine == "Shared":
         return skipped("Shared (ClickHouse Cloud): not tested; leave indexer.cluster empty")
     if engine == "Atomic":

@@ -78,6 +78,7 @@ FAILS: Sequence[tuple[str, Surroundings, Sequence[tuple[Any, ...]], str]] = (
     ("right CREATE TEMPORARY TABLE", ONE, [(0,)], "not granted on *.*"),
     ("database", ONE, [], "there is no database m"),
     ("database", ONE, [("Memory",)], "its engine is Memory"),
+    ("database", MANY, [("Replicated",)], "takes no ON CLUSTER and no paths"),
     ("migrations", ONE, VERSIONS[:-1], f"migration {MIGRATIONS[-1].version} is missing"),
     ("tables", MANY, _made(MANY)[1:], "this node lacks schema_migrations_local"),
     ("deduplication windows", ONE, _made(ONE, 100), "too small in "),
@@ -96,7 +97,7 @@ FAILS: Sequence[tuple[str, Surroundings, Sequence[tuple[Any, ...]], str]] = (
 )
 SKIPS: Sequence[tuple[str, Surroundings, Sequence[tuple[Any, ...]], str]] = (
     ("version", ONE, [("25.3.2.1",)], "tested with 26.9"),
-    ("database", ONE, [("Replicated",)], "ON CLUSTER is not tested with it"),
+    ("database", ONE, [("Replicated",)], "its DDL runs on all replicas; not tested"),
     ("database", ONE, [("Shared",)], "ClickHouse Cloud"),
     ("deduplication windows", ONE, [], "no such tables yet"),
 )
