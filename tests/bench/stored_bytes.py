@@ -1,4 +1,4 @@
-"""Bytes and rows of each table, by kind: what docs/clickhouse.md says of sizing.
+"""Bytes of a row by kind and granularity, for the sizing in docs/clickhouse.md.
 
 python -m tests.bench.stored_bytes [--series 300] [--hours 6] [--observations 20]
 
