@@ -55,7 +55,7 @@ class BatchSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     linger_ms: Annotated[int, msgspec.Meta(ge=0, le=60_000)] = 50
     #: parts a second that batches may make on a server, on average of all tables: a batch that is not full
     #: waits for it; several indexers together should make at most 10; 0: no limit
-    parts_per_s: Annotated[float, msgspec.Meta(ge=0, le=1_000)] = 3.0
+    parts_per_s: Annotated[float, msgspec.Meta(ge=0, le=1_000)] = 5.0
 
 
 class JournalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -17,6 +17,9 @@ from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.held_bytes import HeldBytes
 from indexer.write.split_by_day import MAX_DAYS
 
+#: A paced batch waits for frames while they come in such intervals, and at most so long for the first one.
+_GATHER_GAP_MS: Final = 100
+_MAX_GATHER_MS: Final = 500
 #: Frames of an org that a batch passes over at most, because their days do not fit.
 _MAX_PASSED: Final = 1_000
 
@@ -67,10 +70,16 @@ class _OrgQueue:
 
 
 class Batcher:
-    """Queues frames. `queue_bytes` bounds those that wait or are being written, in total and by org."""
+    """Queues frames. `queue_bytes` bounds those that wait or are being written, in total and by org.
 
-    def __init__(self, settings: BatchSettings, queue_bytes: int) -> None:
+    `paced`: batches are few, so that one has the frames of all agents that flush at the same moment: those
+    of a second batch would wait for its parts.
+    """
+
+    def __init__(self, settings: BatchSettings, queue_bytes: int, *, paced: bool = False) -> None:
         self._settings = settings
+        self._paced = paced
+        self._last_ms = 0
         self._held = HeldBytes(queue_bytes)
         self._queues: dict[int, _OrgQueue] = {}  # by org; none is empty
         self._rows = 0
@@ -90,6 +99,7 @@ class Batcher:
         if not self._held.take(unit.frame.org_id, unit.held_bytes, unit.frame.agent):
             return False
         self._queues.setdefault(unit.frame.org_id, _OrgQueue()).append(_Waiting(unit, now_ms))
+        self._last_ms = now_ms
         self._rows += unit.frame.rows
         self._waiting_bytes += unit.held_bytes
         return True
@@ -104,7 +114,10 @@ class Batcher:
         if self._rows >= self._settings.rows or self._waiting_bytes >= self._settings.bytes:
             return 0
         oldest_ms = min(queue.since_ms for queue in self._queues.values())
-        return max(pace_ms, oldest_ms + self._settings.linger_ms - now_ms)
+        due_ms = oldest_ms + self._settings.linger_ms
+        if self._paced:
+            due_ms = max(due_ms, min(self._last_ms + _GATHER_GAP_MS, oldest_ms + _MAX_GATHER_MS))
+        return max(0, pace_ms, due_ms - now_ms)
 
     def take(self) -> list[AcceptedFrame]:
         """Return the next batch, up to the bounds, at least one frame if any waits.

@@ -88,7 +88,11 @@ class JournalWriter:
         self._settings = settings
         self._metrics = metrics
         self._now_ms = _now_ms
-        self._batcher = Batcher(settings.batch, settings.bounds.queue_bytes)
+        self._batcher = Batcher(
+            settings.batch,
+            settings.bounds.queue_bytes,
+            paced=claims is not None and settings.batch.parts_per_s > 0,
+        )
         self._waiting = WaitingFrames()
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="indexer-writer")
         self._came = asyncio.Event()

@@ -201,3 +201,17 @@ def test_heavy_frames_of_an_org_alone_share_a_batch() -> None:
     for u in many:
         assert batcher.offer(u, 0)
     assert batcher.take() == many
+
+
+def test_a_paced_batch_has_the_frames_of_all_agents_that_flush_at_the_same_moment() -> None:
+    batcher = Batcher(BatchSettings(linger_ms=50), 1 << 20, paced=True)
+    many = units(40)
+    for number, one in enumerate(many[:30]):  # in 300 ms
+        assert batcher.offer(one, 1_000 + 10 * number)
+        assert batcher.ready_in_ms(1_000 + 10 * number) == 100
+    assert batcher.ready_in_ms(1_391) == 0
+    for number, one in enumerate(many[30:]):  # without an end
+        assert batcher.offer(one, 1_390 + 10 * number)
+    assert batcher.ready_in_ms(1_480) == 20, "the first one waits for half a second at most"
+    assert batcher.ready_in_ms(1_480, 3_000) == 3_000
+    assert batcher.take() == many
