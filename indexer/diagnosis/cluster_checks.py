@@ -30,6 +30,17 @@ def _shards(rows: Rows, around: Surroundings) -> Judgement:
     return passed(text)
 
 
+def _nodes(rows: Rows, _: Surroundings) -> Judgement:
+    """Judge rows of a host, its number of tables, and the number of nodes in the configuration."""
+    wanted = int(rows[0][2]) if rows else 0
+    tables = max((int(count) for _, count, _ in rows), default=0)
+    if len(rows) < wanted or not rows:
+        return failed(f"{len(rows)} of {wanted} answer and have tables")
+    if fewer := sorted(str(host) for host, count, _ in rows if int(count) < tables):
+        return failed(f"fewer than {tables} tables: {', '.join(fewer)}")
+    return passed(f"{len(rows)} nodes have {tables} tables each")
+
+
 def _keeper(rows: Rows, _: Surroundings) -> Judgement:
     return passed("it answers") if rows else failed("it has no root")
 
@@ -72,6 +83,17 @@ CLUSTER: Final = (
         _shards,
         "Define it in <remote_servers> of every node, with <internal_replication>true</internal_replication>:"
         " else each replica gets every row twice.",
+        cluster=True,
+    ),
+    DoctorCheck(
+        "nodes",
+        "SELECT hostName(), count(),"
+        " (SELECT count() FROM system.clusters WHERE cluster = {cluster:String})"
+        " FROM clusterAllReplicas({cluster:Identifier}, system.tables) WHERE database = {database:String}"
+        " GROUP BY _shard_num, hostName() SETTINGS skip_unavailable_shards = 1",
+        _nodes,
+        "Start the nodes that are away. Indexers give all that answer their tables within a minute; at once:"
+        " `meterhouse schema apply --cluster NAME`.",
         cluster=True,
     ),
     DoctorCheck(

@@ -25,6 +25,9 @@ from indexer.clickhouse.schema import GRANULARITIES, complete, migrate
 from indexer.clickhouse.store import Store
 from indexer.deletion.deleter import Deleter, DeletionParts
 from indexer.deletion.deletion_request import DeletionRequest, MetricSeries
+from indexer.diagnosis.check import Surroundings
+from indexer.diagnosis.cluster_checks import CLUSTER
+from indexer.diagnosis.examination import examine
 from indexer.intern.cache import LruCache
 from indexer.intern.id_store import ClickHouseIdStore
 from indexer.intern.series import SeriesRegistry
@@ -112,6 +115,9 @@ def starts(store: LocalCluster) -> dict[str, object]:
     store.issued.clear()
     complete(store)
     found["then"] = [one for one, _ in store.issued]
+    around = Surroundings("meterhouse", "prod")
+    (nodes,) = examine(store, [one for one in CLUSTER if one.name == "nodes"], around)
+    found["nodes"] = nodes.judgement.reason
     store.kill("nothing")
     found["killed"] = [(one[:30], settings) for one, settings in store.issued]
     return found
