@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,10 +15,13 @@ import meterhouse
 from agent.config.load import load
 from indexer.access.grants import holds_plain, parse_file
 from shim.cli.serve import File
+from shim.http.status import PROMETHEUS_VERSION
 from shim.model.tenancy import PROXY_SECRET
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DEFAULTS = File()
+#: The value of each variable that compose.yaml demands.
+PASSWORD = "given-by-the-user"
 
 
 def _port(address: str) -> int:
@@ -26,7 +30,8 @@ def _port(address: str) -> int:
 
 @pytest.fixture(scope="module")
 def services() -> dict[str, Any]:
-    services: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    text = re.sub(r"(?<!\$)\$\{\w+:\?[^}]*\}", PASSWORD, (DEPLOY / "compose.yaml").read_text())
+    services: dict[str, Any] = yaml.safe_load(text)["services"]
     return services
 
 
@@ -125,3 +130,53 @@ def test_the_proxy_sets_what_header_mode_reads() -> None:
     text = (DEPLOY / "secure" / "nginx.conf").read_text()
     for name in ("X-Scope-OrgID", "X-Org-Id", "X-Project-Id", PROXY_SECRET):
         assert f"proxy_set_header {name} " in text
+
+
+def test_no_password_is_written_down() -> None:
+    text = (DEPLOY / "compose.yaml").read_text()
+    assert len(re.findall(r"PASSWORD: \$\{\w+:\?", text)) == 2
+    assert not re.search(r"PASSWORD: (?!\$)|ANONYMOUS|://\w+:(?!\$)[^@\s]+@", text)
+
+
+def test_health_checks(services: dict[str, Any]) -> None:
+    """Each service that another waits for has one; ClickHouse's does not pass on its server of the set-up."""
+    for name in ("agent", "indexer", "shim"):
+        assert services[name]["healthcheck"]["test"] == ["CMD", "meterhouse", "healthcheck", name]
+    for service in services.values():
+        waits = service.get("depends_on", {})
+        for other in waits if isinstance(waits, dict) else ():
+            assert "healthcheck" in services[other], other
+    assert "--host $$HOSTNAME" in services["clickhouse"]["healthcheck"]["test"][1]
+
+
+def test_one_build_and_read_only_containers(services: dict[str, Any]) -> None:
+    ours = [services[name] for name in ("agent", "indexer", "shim")]
+    assert [s["image"] for s in ours] == ["meterhouse"] * 3
+    assert sum("build" in s for s in services.values()) == 1
+    for service in ours:
+        assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
+
+
+def test_what_is_written_is_in_a_volume(services: dict[str, Any]) -> None:
+    for name in ("agent", "indexer"):
+        written = [v for v in services[name]["environment"].values() if v.startswith("/")]
+        mounted = [v.split(":")[1] for v in services[name]["volumes"]]
+        assert written
+        assert all(any(path.startswith(f"{at}/") for at in mounted) for path in written)
+
+
+def test_the_image_listens_on_all_addresses_as_another_user_than_root() -> None:
+    text = (DEPLOY / "Dockerfile").read_text()
+    environ = dict(re.findall(r"(METERHOUSE_\w+)=(\S+)", text))
+    settings = load(File, "", environ)
+    agent, indexer, shim = settings.agent, settings.indexer, settings.shim
+    listening = [agent.udp, agent.tcp, agent.ops, indexer.listen, shim.listen]
+    assert all(address.startswith("0.0.0.0:") for address in listening)
+    assert {f"{_port(address)}/tcp" for address in listening} < set(text.split())
+    assert "\nUSER 10001:10001\nVOLUME /var/lib/meterhouse\nWORKDIR /var/lib/meterhouse\n" in text
+
+
+def test_one_version_is_told_to_grafana() -> None:
+    text = (DEPLOY / "grafana/provisioning/datasources/meterhouse.yaml").read_text()
+    assert set(re.findall(r"prometheusVersion: (\S+)", text)) == {PROMETHEUS_VERSION}
+    assert f"prom/prometheus:v{PROMETHEUS_VERSION}\n" in (DEPLOY / "compose.yaml").read_text()
