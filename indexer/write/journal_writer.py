@@ -50,7 +50,6 @@ from indexer.write.waiting_frames import WaitingFrames
 
 log = logging.getLogger(__name__)
 
-
 T = TypeVar("T")
 
 
@@ -231,7 +230,7 @@ class JournalWriter:
         identities = [unit.identity for unit in units]
         try:
             if self._claims is not None:
-                units, answers = await self._in_thread(self._claims.acceptable, units)
+                units, answers = await self._acceptable(self._claims, units)
             if not units:
                 return answers
             written = await self._in_thread(self._within_limit, units)
@@ -246,6 +245,21 @@ class JournalWriter:
             self._health.journal_failed(str(e))
             unavailable = Unavailable(f"journal: {e}", retry_after_s=5)
         return dict.fromkeys(identities, unavailable)
+
+    async def _acceptable(
+        self, claims: BatchClaims, units: Sequence[AcceptedFrame]
+    ) -> tuple[Sequence[AcceptedFrame], dict[str, WriteError | None]]:
+        """Ask for the frames that may be stored here once the server is there. Raises StoreError."""
+        tries = 0
+        while True:
+            try:
+                return await self._in_thread(claims.acceptable, units)
+            except StoreError as e:
+                if e.fault is not Fault.AWAY or self._stopping:
+                    raise
+                self._store_failed(e)
+            await self._pauses.wait(tries, Fault.AWAY)
+            tries += 1
 
     def _within_limit(self, units: Sequence[AcceptedFrame]) -> Sequence[AcceptedFrame]:
         """Return the frames with the series beyond their org's limit folded.

@@ -260,6 +260,20 @@ async def test_a_frame_whose_batch_waits_since_an_earlier_run_is_answered_when_i
     assert indexer.metric("frames_total", outcome="repeated") == 1
 
 
+async def test_a_frame_that_comes_while_the_server_is_away_is_stored_when_it_is_back(
+    indexer: Indexer, faults: FaultRules
+) -> None:
+    """Its sender is answered then: 200, not 503 to come again in some seconds."""
+    await indexer.start(batching="journal", batch=AT_ONCE)
+    faults.set(FaultRule(b"SELECT".hex(), how="lose"), FaultRule(b"INSERT".hex(), how="lose"))
+    sending = asyncio.create_task(indexer.send(counter_frame({"a": 1.0}, NOW_S)))
+    await until(lambda: bool(indexer.metric("store_faults_total", fault="away")))
+    assert not sending.done()
+    faults.set()
+    assert (await sending)[0] == 200
+    assert indexer.total() == 1
+
+
 async def test_a_server_that_hangs_keeps_readyz_answering(indexer: Indexer, faults: FaultRules) -> None:
     await indexer.start(batching="journal", acknowledge_s=0.2)
     faults.set(FaultRule(how="hang"))
