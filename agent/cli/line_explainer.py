@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Final
+from typing import Final, NamedTuple
 
 from agent.cli.explain import Explained, explain
 from agent.mapping.open_mapper import open_mapper
@@ -17,6 +17,13 @@ MAX_LINE_BYTES: Final = 8_192
 MAX_SAMPLES: Final = 500
 
 
+class ExplainedText(NamedTuple):
+    """The results of the lines of a text, and the number of lines without all of theirs."""
+
+    found: list[Explained]
+    left_out: int
+
+
 class LineExplainer:
     """Explains as the agent of these settings reads. Thread-safe. Raises ConfigError for its mapping file."""
 
@@ -24,13 +31,15 @@ class LineExplainer:
         self._settings = settings
         self._mapper = open_mapper(settings, Log("explain"))
 
-    def __call__(self, text: str) -> list[Explained]:
+    def __call__(self, text: str) -> ExplainedText:
         """Return the results of the lines of a text, as if they arrived now."""
         now_ms = time.time_ns() // 1_000_000
         lines = [line for line in text.encode(errors="surrogateescape").split(b"\n") if line.strip()]
         found: list[Explained] = []
+        whole = 0
         for line in lines[:MAX_LINES]:
             found += explain(line.rstrip(b"\r")[:MAX_LINE_BYTES], self._settings, self._mapper, now_ms)
+            whole += len(found) <= MAX_SAMPLES
             if len(found) >= MAX_SAMPLES:
                 break
-        return found[:MAX_SAMPLES]
+        return ExplainedText(found[:MAX_SAMPLES], len(lines) - whole)

@@ -13,7 +13,8 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from agent.cli.explain import WORDS, Explained
+from agent.cli.explain import WORDS
+from agent.cli.line_explainer import ExplainedText
 from agent.protocol.line import Reason
 from shim.catalog.metric_index import MetricIndex
 from shim.http.context import CONTEXT
@@ -44,7 +45,7 @@ class House:
     """
 
     metrics: MetricIndex
-    explain: Callable[[str], Sequence[Explained]]
+    explain: Callable[[str], ExplainedText]
     agents: Callable[[Tenant], tuple[Sequence[Mapping[str, Any]], Sequence[str]]]
     agent: Callable[[], Mapping[str, Any]]
     store: Callable[[], Sequence[Mapping[str, Any]]]
@@ -70,13 +71,19 @@ async def metrics(request: web.Request) -> web.Response:
 
 
 async def lines(request: web.Request) -> web.Response:
-    """Answer how an agent reads the lines of `lines`; nothing is stored."""
+    """Answer how an agent reads the lines of `lines`; nothing is stored.
+
+    The entries of a mapping file may be about other tenants' metrics, so only the operator sees them.
+    """
     context, tenant, house = request.app[CONTEXT], tenant_of(request), request.app[HOUSE]
     text = (await params_of(request)).get("lines")
     if len(text) > MAX_TEXT:
         raise BadData(f"lines: expected at most {MAX_TEXT} characters")
-    found = await in_slot(context, tenant, lambda: house.explain(text))
-    return answer({"lines": msgspec.to_builtins(found), "ownAgent": house.knows_agent})
+    found, left_out = await in_slot(context, tenant, lambda: house.explain(text))
+    if not sees_server(request):
+        found = [msgspec.structs.replace(one, mapping=None) for one in found]
+    shown = {"lines": msgspec.to_builtins(found), "leftOut": left_out, "ownAgent": house.knows_agent}
+    return answer(shown)
 
 
 def _whole(house: House) -> dict[str, Any]:

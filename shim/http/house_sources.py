@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -25,6 +26,9 @@ from shim.settings import IndexersSettings, ShimSettings
 
 STATUS: Final = "/status"
 _TIMEOUT_S: Final = 2.0
+#: All indexers together.
+_DEADLINE_S: Final = 3.0
+_MAX_AT_ONCE: Final = 32
 _MAX_ORGS: Final = 50
 #: An indexer lists up to `indexer.bounds.agents` agents, in some 400 bytes each.
 _MAX_BYTES: Final = 16 << 20
@@ -41,7 +45,7 @@ class _Status(msgspec.Struct):
 
 
 class RemoteAgents:
-    """Asks all indexers for the agents they have heard of. Thread-safe."""
+    """Asks all indexers side by side for the agents they have heard of. Thread-safe."""
 
     def __init__(self, settings: IndexersSettings) -> None:
         self._client = IndexerClient(settings)
@@ -50,9 +54,9 @@ class RemoteAgents:
         """Return the agents of a tenant, and the reason for each indexer that did not tell."""
         found: dict[tuple[Any, ...], dict[str, Any]] = {}
         silent = [] if self._client.urls else [_NO_INDEXERS]
-        for url in self._client.urls:
+        for url, answer in self._ask_all().items():
             try:
-                told = self._ask(url)
+                told = _in_time(answer)
             except (OSError, http.client.HTTPException, ValueError) as e:
                 silent.append(f"{urlsplit(url).hostname}: {e}")
                 continue
@@ -62,12 +66,27 @@ class RemoteAgents:
                     found[key] = one
         return list(found.values()), silent
 
+    def _ask_all(self) -> dict[str, Future[list[dict[str, Any]]]]:
+        """Ask each indexer; return when all have answered, or at the deadline."""
+        pool = ThreadPoolExecutor(min(len(self._client.urls), _MAX_AT_ONCE) or 1, "status of indexers")
+        asked = {url: pool.submit(self._ask, url) for url in self._client.urls}
+        wait(asked.values(), _DEADLINE_S)
+        pool.shutdown(wait=False, cancel_futures=True)
+        return asked
+
     def _ask(self, url: str) -> list[dict[str, Any]]:
         """Ask one indexer. Raises OSError, HTTPException, ValueError."""
         told = self._client.ask(url, STATUS, timeout_s=_TIMEOUT_S, max_bytes=_MAX_BYTES)
         if told.status != 200:
             raise OSError(f"status {told.status}: expected 200")
         return msgspec.json.decode(told.body, type=_Status).agents
+
+
+def _in_time(answer: Future[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return a finished answer. Raises TimeoutError for another one, and the errors of asking."""
+    if not answer.done() or answer.cancelled():
+        raise TimeoutError(f"no answer within {_DEADLINE_S:g} s")
+    return answer.result()
 
 
 def is_of(agent: Mapping[str, Any], tenant: Tenant) -> bool:

@@ -74,13 +74,34 @@ async def test_lines_are_explained_and_bounded(client: tuple[Client, Store]) -> 
     assert found["lines"][2]["weight"] == 2
     assert store.rows("SELECT count() FROM series", {}) == [(0,)]
     many = (await api.ask("meterhouse/lines", {"lines": "a:1|c\n" * 10_000}, method="POST")).data
-    assert len(many["lines"]) == 50
+    assert (len(many["lines"]), many["leftOut"], found["leftOut"]) == (50, 9_950, 0)
     packed = "\n".join(["a:" + "1|c:" * 2_000 + "1|c"] * 8)
-    assert len((await api.ask("meterhouse/lines", {"lines": packed}, method="POST")).data["lines"]) == 500
+    many = (await api.ask("meterhouse/lines", {"lines": packed}, method="POST")).data
+    assert (len(many["lines"]), many["leftOut"]) == (500, 8)
     status, kind, _ = (
         await api.ask("meterhouse/lines", {"lines": "x" * (MAX_TEXT + 1)}, method="POST")
     ).error
     assert (status, kind) == (400, "bad_data")
+
+
+async def test_only_the_operator_sees_entries_of_the_mapping(chdb_dsn: str, tmp_path: Path) -> None:
+    mapping = tmp_path / "mapping.yaml"
+    mapping.write_text("mappings: [{match: secret-customer.*, name: customer, labels: {id: $1}}]")
+    beside = Beside(lambda _: ([], []), dict, AgentSettings(mapping=str(mapping)))
+    store = open_store(chdb_dsn, pool=4)
+    migrate(store, Retention())
+    seen = {}
+    modes: tuple[Literal["single", "header"], ...] = ("single", "header")
+    for mode in modes:
+        settings = ShimSettings(listen="127.0.0.1:0", tenancy=TenancySettings(mode=mode))
+        async with _beside(store, settings, beside) as api:
+            headers = {"X-Scope-OrgID": "2:1"} if mode == "header" else {}
+            asked = {"lines": "secret-customer.a:1|c"}
+            (seen[mode],) = (await api.ask("meterhouse/lines", asked, headers=headers)).data["lines"]
+    store.close()
+    assert [seen[mode]["name"] for mode in modes] == ["customer", "customer"]
+    assert seen["single"]["mapping"]["match"] == "secret-customer.*"
+    assert seen["header"]["mapping"] is None
 
 
 async def test_many_tenants_see_no_numbers_of_the_whole_server(chdb_dsn: str) -> None:
@@ -138,6 +159,25 @@ async def test_indexers_that_do_not_answer_are_named(aiohttp_server: Any) -> Non
     assert [one["agent"] for one in agents] == ["a"]
     assert len(silent) == 1
     assert "404" in silent[0]
+
+
+async def test_indexers_are_asked_side_by_side(aiohttp_server: Any) -> None:
+    """Each answers when all have been asked, so one after another none ever answers."""
+    waiting, all_asked = 0, asyncio.Event()
+
+    async def status(_: web.Request) -> web.Response:
+        nonlocal waiting
+        waiting += 1
+        if waiting == 4:
+            all_asked.set()
+        await all_asked.wait()
+        return web.json_response({"agents": []})
+
+    app = web.Application()
+    app.router.add_get("/{i}/status", status)
+    server = await aiohttp_server(app)
+    ask = RemoteAgents(IndexersSettings(urls=[f"http://127.0.0.1:{server.port}/{i}" for i in range(4)]))
+    assert await asyncio.to_thread(ask, Tenant(1, None)) == ([], [])
 
 
 async def test_without_a_built_page_there_are_links(aiohttp_client: Any, tmp_path: Path) -> None:

@@ -41,8 +41,8 @@ export function linesView(utc: boolean): Shown {
     controller.abort();
     controller = new AbortController();
     try {
-      const { data } = await post<{ lines: Explained[]; ownAgent: boolean }>("meterhouse/lines", { lines: box.value }, controller.signal);
-      fill(results, h("p", {}, data.ownAgent ? "Read with the settings and the mapping of this server's own agent. Nothing is stored." : "Read with an agent's default settings, without a mapping file: this server has no agent beside it. Nothing is stored."), ...data.lines.map((one) => lineCard(one, utc)));
+      const { data } = await post<{ lines: Explained[]; leftOut: number; ownAgent: boolean }>("meterhouse/lines", { lines: box.value }, controller.signal);
+      fill(results, h("p", {}, data.ownAgent ? "Read with the settings and the mapping of this server's own agent. Nothing is stored." : "Read with an agent's default settings, without a mapping file: this server has no agent beside it. Nothing is stored."), ...data.lines.map((one) => lineCard(one, utc)), ...leftOut(data.leftOut));
     } catch (error) {
       if (!isAbort(error)) fill(results, note("error", messageOf(error)));
     }
@@ -63,6 +63,10 @@ export function linesView(utc: boolean): Shown {
       refused.close();
     },
   };
+}
+
+function leftOut(lines: number): HTMLElement[] {
+  return lines ? [note("warning", `${count(lines)} further ${lines === 1 ? "line is" : "lines are"} not shown in full: paste fewer lines to see ${lines === 1 ? "it" : "them"}.`)] : [];
 }
 
 function lineCard(one: Explained, utc: boolean): HTMLElement {
