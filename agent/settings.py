@@ -16,6 +16,7 @@ from agent.wire.frame import BACKFILL_PREFIX, OF_MESSAGES, OF_UP
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 Id = Annotated[int, msgspec.Meta(ge=1, le=0xFFFF_FFFF)]
+Org = Annotated[int, msgspec.Meta(ge=1, le=0xFFFF_FFFE)]  # the one after it is of meterhouse doctor
 
 
 class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -251,7 +252,7 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: This agent's name in the identity of its frames; empty: the host name.
     name: str = ""
     #: Organisation that the metrics belong to.
-    org_id: Id = 1
+    org_id: Org = 1
     #: Project that the metrics belong to.
     project_id: Id = 1
     #: Days to keep the metrics; 0: the indexer's setting.

@@ -27,6 +27,7 @@ _RIGHTS: Final = frozenset({Right.WRITE})
 Batching = Literal["auto", "journal", "frame"]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Id = Annotated[int, msgspec.Meta(ge=1, le=0xFFFF_FFFF)]
+Org = Annotated[int, msgspec.Meta(ge=1, le=0xFFFF_FFFE)]  # the one after it is of meterhouse doctor
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 
 #: Parameters of a DSN after `?`, by its scheme.
@@ -218,7 +219,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drain_s: Annotated[float, msgspec.Meta(ge=0, le=3_600)] = 10.0
     #: whether up{job, instance} is stored for agents and this indexer; a project's own up takes precedence
     up: bool = True
-    org_id: Id = 1  # organisation of this indexer's own up
+    org_id: Org = 1  # organisation of this indexer's own up
     project_id: Id = 1  # project of this indexer's own up
     batch: BatchSettings = BatchSettings()
     journal: JournalSettings = JournalSettings()

@@ -15,6 +15,7 @@ CONTENT_TYPE: Final = "application/json"
 MAX_BYTES: Final = 4_096
 
 _Id = Annotated[int, msgspec.Meta(ge=1, le=0xFFFF_FFFF)]
+_Org = Annotated[int, msgspec.Meta(ge=1, le=0xFFFF_FFFE)]  # the one after it is of meterhouse doctor
 _Millis = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
 _Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
 _Reason = Annotated[str, msgspec.Meta(max_length=40)]
@@ -29,7 +30,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
 
     agent: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
     epoch: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
-    org_id: _Id = 1
+    org_id: _Org = 1
     project_id: _Id = 1
     #: Unix milliseconds. Every frame with rows of these buckets was acknowledged, refused or dropped.
     flushed_until_ms: _Millis = 0

@@ -27,6 +27,7 @@ CONTENT_TYPE: Final = "application/json"
 _SECONDS: Final = re.compile(r"(?:^|[^a-zA-Z0-9])seconds$")
 
 _Id = Annotated[int, msgspec.Meta(ge=1, le=0xFFFF_FFFF)]
+_Org = Annotated[int, msgspec.Meta(ge=1, le=0xFFFF_FFFE)]  # the one after it is of meterhouse doctor
 
 
 class MetadataError(ValueError):
@@ -60,7 +61,7 @@ class MetricMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
 class MetadataMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of `POST /v1/metadata`."""
 
-    org_id: _Id
+    org_id: _Org
     project_id: _Id
     metrics: Annotated[tuple[MetricMetadata, ...], msgspec.Meta(max_length=MAX_METRICS)]
 

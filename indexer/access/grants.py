@@ -26,8 +26,13 @@ from enum import StrEnum
 from typing import ClassVar, Final
 
 MAX_ID: Final = 2**32 - 1
+#: The last org of a tenant: that after it has the rows of `meterhouse doctor --write`.
+MAX_ORG_ID: Final = MAX_ID - 1
 #: The end of every error about an id of an org or a project.
-ID_EXPECTED: Final = f"expected 1 to {MAX_ID}, as tables have 32 bits for it"
+ID_EXPECTED: Final = (
+    f"expected 1 to {MAX_ID}, as tables have 32 bits for it;"
+    f" the org {MAX_ID} is reserved for meterhouse doctor"
+)
 WHOLE: Final = "*"
 #: Maximum bytes of a presented credential; no token is longer.
 MAX_CREDENTIAL_BYTES: Final = 4_096
@@ -279,7 +284,7 @@ def hash_password(password: str, salt: bytes) -> bytes:
 def parse_tenant(text: str) -> Tenant | None:
     """Parse `1:2` or `1:*`; return None for anything else."""
     org, colon, project = text.partition(":")
-    if not colon or not _ID.fullmatch(org) or int(org) > MAX_ID:
+    if not colon or not _ID.fullmatch(org) or int(org) > MAX_ORG_ID:
         return None
     if project == WHOLE:
         return Tenant(int(org), None)

@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import msgspec
 import numpy as np
 
-from indexer.access.grants import MAX_ID
+from indexer.access.grants import MAX_ID, MAX_ORG_ID
 from indexer.clickhouse.schema.metric_types import Kind
 from indexer.intern.series import U64s
 
@@ -21,6 +21,7 @@ MAX_S: Final = 2**32 - 1
 MAX_SERIES: Final = 1_000_000
 _ID_BYTES: Final = 8
 
+_Org = Annotated[int, msgspec.Meta(ge=1, le=MAX_ORG_ID)]
 _Id = Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)]
 _Time = Annotated[int, msgspec.Meta(ge=0, le=MAX_S)]
 
@@ -53,7 +54,7 @@ class DeletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `dry_run`: count only.
     """
 
-    org_id: _Id
+    org_id: _Org
     metrics: list[MetricSeries]
     start_s: _Time = 0
     end_s: _Time = MAX_S

@@ -10,7 +10,7 @@ from typing import Final
 
 from aiohttp import web
 
-from indexer.access.grants import ID_EXPECTED, ForbiddenError, Right
+from indexer.access.grants import ID_EXPECTED, MAX_ORG_ID, ForbiddenError, Right
 from indexer.http.paths import LIMITS
 from indexer.metrics import Limit
 from indexer.receive.answers import error_answer, grant_of, json_answer
@@ -45,7 +45,9 @@ class LimitsPage:
 
     async def _show(self, request: web.Request) -> web.Response:
         text = request.query.get("org_id", "")
-        if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS and 1 <= int(text) < 1 << 32):
+        if not (
+            text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS and 1 <= int(text) <= MAX_ORG_ID
+        ):
             return error_answer(400, f"org_id: {ID_EXPECTED}")
         grant, org_id = grant_of(request), int(text)
         of_org = grant.tenant is None or grant.tenant.org_id == org_id

@@ -34,7 +34,7 @@ from agent.wire.frame import (
     Sets,
     encode,
 )
-from indexer.access.grants import EVERYTHING, ID_EXPECTED, MAX_ID, Grant, foreign
+from indexer.access.grants import EVERYTHING, ID_EXPECTED, MAX_ID, MAX_ORG_ID, Grant, foreign
 from indexer.intern.use_case import USE_CASE_TAG, with_use_case
 from indexer.receive.message_values import (
     BadMessageError,
@@ -199,8 +199,9 @@ def split(body: bytes) -> Sequence[msgspec.Raw]:
 
 def _checked_bucket(message: Message, latest_s: int) -> int:
     _check_texts(message)
-    for what, tenant in (("org_id", message.org_id), ("project_id", message.project_id)):
-        if not 1 <= tenant <= MAX_ID:
+    ids = (("org_id", message.org_id, MAX_ORG_ID), ("project_id", message.project_id, MAX_ID))
+    for what, tenant, last in ids:
+        if not 1 <= tenant <= last:
             raise BadMessageError(f"{what}: {tenant}: {ID_EXPECTED}")
     _check_range("retention_days", message.retention_days, 0, 65_535)
     if not 0 <= message.timestamp < 1 << 32:  # nor is NaN; an integer may be beyond floats

@@ -15,7 +15,7 @@ MIN_WINDOW_S = 60
 MAX_WINDOW_S = 86_400
 MIN_RESOLUTION_S = 60
 
-_Id = Annotated[int, Meta(ge=1, lt=1 << 32)]
+_Org = Annotated[int, Meta(ge=1, lt=(1 << 32) - 1)]
 _Project = Annotated[int, Meta(ge=0, lt=1 << 32)]
 _Hex = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 _Name = Annotated[str, Meta(min_length=1, max_length=100)]
@@ -28,7 +28,7 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     Its ticks are the multiples of `resolution_s` after `since_s`. A tick reads the `time_window_s` before it.
     """
 
-    org_id: _Id
+    org_id: _Org
     project_id: _Project
     id: _Hex
     dataset: _Name
@@ -48,7 +48,7 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
 class TickResult(msgspec.Struct, frozen=True, kw_only=True):
     """The result of one tick of a subscription, as JSON."""
 
-    org_id: _Id
+    org_id: _Org
     project_id: _Project
     id: _Hex
     tick_s: _Seconds
@@ -58,7 +58,7 @@ class TickResult(msgspec.Struct, frozen=True, kw_only=True):
 class SentTick(msgspec.Struct, frozen=True, kw_only=True):
     """The last tick of a subscription whose result its webhook has, or that was given up."""
 
-    org_id: _Id
+    org_id: _Org
     project_id: _Project
     id: _Hex
     tick_s: _Seconds

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from agent.aggregate.exponential_buckets import MAX_INDEX, MIN_INDEX
 from agent.wire.frame import BUCKET_SECONDS, Distributions, Frame, FrameError, Sets
-from indexer.access.grants import ID_EXPECTED, MAX_ID
+from indexer.access.grants import ID_EXPECTED, MAX_ID, MAX_ORG_ID
 from indexer.clickhouse.granularities import GRANULARITIES
 from indexer.clickhouse.native_format import AnyArray, Block, ColumnData, Ragged
 from indexer.clickhouse.retention import Retention
@@ -128,8 +128,9 @@ def check(frame: Frame, *, latest_s: int) -> None:
 
     `latest_s`: the latest start of a bucket. Raises FrameError.
     """
-    for name, value in (("org_id", frame.org_id), ("project_id", frame.project_id)):
-        if not 1 <= value <= MAX_ID:
+    ids = (("org_id", frame.org_id, MAX_ORG_ID), ("project_id", frame.project_id, MAX_ID))
+    for name, value, last in ids:
+        if not 1 <= value <= last:
             raise FrameError(f"{name}: {value}: {ID_EXPECTED}")
     if not 0 <= frame.retention_days <= KEEP:
         raise FrameError(f"retention_days: {frame.retention_days}: expected 0 to {KEEP}")

@@ -16,6 +16,7 @@ from indexer.access.grants import (
     EVERYTHING,
     ID_EXPECTED,
     MAX_ID,
+    MAX_ORG_ID,
     Certificate,
     Credentials,
     Entry,
@@ -61,8 +62,8 @@ class TenancySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     proxy_cert: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("org_id", "project_id"):
-            if not 1 <= getattr(self, name) <= MAX_ID:
+        for name, last in (("org_id", MAX_ORG_ID), ("project_id", MAX_ID)):
+            if not 1 <= getattr(self, name) <= last:
                 raise ValueError(f"{name}: {ID_EXPECTED}")
         if self.mode == "token" and not (self.tokens or self.tokens_file):
             raise ValueError('mode "token" without tokens: expected tokens or tokens_file')

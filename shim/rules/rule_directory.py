@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from indexer.access.grants import MAX_ID
+from indexer.access.grants import MAX_ID, MAX_ORG_ID
 from shim.model.tenancy import Tenant
 from shim.rules.rule_file import RuleGroup, RuleRoom, parse_rule_file
 from shim.rules.rule_yaml import MAX_FILE_BYTES, RuleFileError, RuleLimitError
@@ -135,7 +135,7 @@ class RuleDirectory:
                 yield from _files_of(self._path, self._single, self._limits.max_files)
             return
         for org in _directories(self._path):
-            if (org_id := _id(org.name)) is not None:
+            if (org_id := _id(org.name)) is not None and org_id <= MAX_ORG_ID:
                 yield from self._of_org(org, org_id)
 
     def _of_org(self, org: Path, org_id: int) -> Sequence[tuple[Path, _Found]]:

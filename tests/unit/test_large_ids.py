@@ -9,9 +9,16 @@ import msgspec
 import pytest
 from multidict import CIMultiDict
 
+from agent.settings import AgentSettings
 from agent.wire.frame import FrameError
+from agent.wire.heartbeat import Heartbeat
+from agent.wire.metadata import MetadataMessage
 from indexer.access.grants import EntryError, parse_grant, parse_tenant
+from indexer.deletion.deletion_request import DeletionRequest
+from indexer.diagnosis.self_test import RESERVED
 from indexer.receive.messages import parse
+from indexer.settings import Settings as IndexerSettings
+from indexer.subscriptions.messages_of_subscriptions import SentTick
 from indexer.write.frame_to_columns import check
 from shim.http.snql import ids_of
 from shim.model.errors import BadData, Unauthorized
@@ -38,12 +45,12 @@ def _message(**tenant: int) -> None:
     raise BadData(rejected.reason)
 
 
-def _frame() -> None:
-    check(make_frame(FrameRows(), org_id=LARGE), latest_s=0)
+def _frame(org_id: int = LARGE) -> None:
+    check(make_frame(FrameRows(), org_id=org_id), latest_s=0)
 
 
-def _header() -> None:
-    TenantResolver(TenancySettings(mode="header")).tenant(CIMultiDict({"X-Scope-OrgID": f"1:{LARGE}"}))
+def _header(tenant: str = f"1:{LARGE}") -> None:
+    TenantResolver(TenancySettings(mode="header")).tenant(CIMultiDict({"X-Scope-OrgID": tenant}))
 
 
 def _snql(where: str) -> None:
@@ -73,5 +80,38 @@ def test_the_same_words_everywhere(way: Callable[[], None], error: type[Exceptio
 
 
 def test_the_largest_id() -> None:
-    assert ids_of("tenant_ids.organization_id", LARGE - 1) == (LARGE - 1,)
-    assert parse_tenant(f"{LARGE - 1}:{LARGE - 1}") == Tenant(LARGE - 1, LARGE - 1)
+    assert ids_of("mql_context.scope.project_ids", LARGE - 1) == (LARGE - 1,)
+    assert parse_tenant(f"{LARGE - 2}:{LARGE - 1}") == Tenant(LARGE - 2, LARGE - 1)
+
+
+@pytest.mark.parametrize(
+    ("way", "error"),
+    [
+        (lambda: _message(org_id=RESERVED), BadData),
+        (lambda: _frame(RESERVED), FrameError),
+        (lambda: _header(f"{RESERVED}:1"), Unauthorized),
+        (lambda: parse_grant(f"{RESERVED}:*"), EntryError),
+        (lambda: TenancySettings(org_id=RESERVED), ValueError),
+    ],
+)
+def test_no_tenant_is_the_reserved_org_of_the_doctor(way: Callable[[], None], error: type[Exception]) -> None:
+    with pytest.raises(error) as refused:
+        way()
+    assert f"the org {RESERVED} is reserved for meterhouse doctor" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (AgentSettings, {}),
+        (IndexerSettings, {}),
+        (DeletionRequest, {"metrics": []}),
+        (Heartbeat, {"agent": "a", "epoch": 1}),
+        (MetadataMessage, {"project_id": 1, "metrics": []}),
+        (SentTick, {"project_id": 1, "id": "0" * 32, "tick_s": 60}),
+    ],
+)
+def test_no_setting_or_document_is_of_the_reserved_org(kind: type[Any], fields: dict[str, Any]) -> None:
+    msgspec.convert({**fields, "org_id": RESERVED - 1}, kind)
+    with pytest.raises(msgspec.ValidationError, match="org_id"):
+        msgspec.convert({**fields, "org_id": RESERVED}, kind)

@@ -56,7 +56,7 @@ def test_single_tenant_mode_ignores_headers() -> None:
         ([("X-Scope-OrgID", "1:2")], Tenant(1, 2)),
         ([("X-Scope-OrgID", "1:*")], Tenant(1, None)),
         ([("X-Org-Id", "1"), ("X-Project-Id", "*")], Tenant(1, None)),
-        ([("X-Scope-OrgID", "4294967295:4294967295")], Tenant(2**32 - 1, 2**32 - 1)),
+        ([("X-Scope-OrgID", "4294967294:4294967295")], Tenant(2**32 - 2, 2**32 - 1)),
         ([("X-Scope-OrgID", "1:2"), ("X-Org-Id", "1"), ("X-Project-Id", "2")], Tenant(1, 2)),
     ],
 )
