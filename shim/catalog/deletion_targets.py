@@ -95,14 +95,12 @@ def _add_series(
         )
     for one in picked:
         if not one.target.view:
-            _add_picked(found, one, tenant)
+            _add_picked(found, one)
 
 
-def _add_picked(found: _Found, one: PickedSeries, tenant: Tenant) -> None:
+def _add_picked(found: _Found, one: PickedSeries) -> None:
+    """Add the ids of series, also where they are all of a metric: one that comes later may not match."""
     kind, metric_id = _TABLES[one.kind], one.target.metric.id
-    if one.whole and tenant.project_id is not None:
-        found.whole.add((tenant.project_id, kind, metric_id))
-        return
     projects, ids = one.roster.project_ids[one.rows], one.roster.series_ids[one.rows]
     for project in np.unique(projects).tolist():
         found.ids.setdefault((project, kind, metric_id), []).append(ids[projects == project])

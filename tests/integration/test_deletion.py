@@ -11,13 +11,14 @@ from typing import Any, Final
 import pytest
 
 from indexer.clickhouse.store import Store, StoreError
-from indexer.deletion.deletion_request import DeletionError
+from indexer.deletion.deletion_request import DeletionError, DeletionRequest
 from shim.catalog import Catalog, MetadataQueries
+from shim.catalog.deletion_targets import find_series
 from shim.model.errors import BadData
 from shim.model.tenancy import Tenant
 from shim.plan.parse import parse_selector
 from shim.settings import CacheSettings, ShimSettings
-from tests.support.deletions import delete
+from tests.support.deletions import delete, deleter_of
 from tests.support.pipeline import Pipeline
 from tests.support.worlds import embedded, over_http
 
@@ -255,6 +256,24 @@ def test_many_series_by_a_table_of_ids(http_pair: tuple[Pipeline, Pipeline]) -> 
     assert answers(opened(p.store, p.tenant), query, (10,)) == answers(never, query, (10,))
     names = "SELECT name FROM system.tables WHERE database = currentDatabase()"
     assert not [name for (name,) in p.store.rows(names) if name.startswith("deletion_")]
+
+
+def test_a_series_that_comes_after_the_selection_is_kept(pair: tuple[Pipeline, Pipeline]) -> None:
+    """All series of the metric matched when they were found; a new one does not match."""
+    p, _ = pair
+    send(p, lines(TIMES[-3:], [0]))
+    found = find_series(
+        p.engine._catalog, p.tenant, [parse_selector('hits{n!="1"}').matchers], 0, NOW_S * 1000
+    )
+    send(p, lines(TIMES[-2:-1], [1]))
+    deleter_of(p).delete(DeletionRequest(p.tenant.org_id, found))
+    assert rows_by_series(p) == {"1": 1}
+
+
+def rows_by_series(p: Pipeline) -> dict[str, float]:
+    """Return the number of buckets with hits of each series."""
+    found = p.instant("count_over_time(hits[1d])", NOW_S)
+    return {dict(labels)["n"]: value for labels, value in found.items()}
 
 
 def test_a_view_of_a_distribution_cannot_be_deleted(pair: tuple[Pipeline, Pipeline]) -> None:
