@@ -6,7 +6,6 @@ projects that lose samples.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Final
 
@@ -21,6 +20,7 @@ from indexer.deletion.deletion_request import (
     DeletionResult,
     decode_deletion,
 )
+from indexer.deletion.deletion_threads import DeletionThreads
 from indexer.http.paths import DELETIONS
 from indexer.receive.answers import error_answer, grant_of, json_answer
 
@@ -34,6 +34,7 @@ class DeletionPage:
 
     def __init__(self, delete: Delete | None) -> None:
         self._delete = delete
+        self._threads = DeletionThreads()
 
     def add_to(self, app: web.Application) -> None:
         """Add the route."""
@@ -45,7 +46,7 @@ class DeletionPage:
         try:
             asked = decode_deletion(await request.read())
             _require(grant_of(request), asked)
-            return json_answer(await asyncio.to_thread(self._delete, asked))
+            return json_answer(await self._threads.run(self._delete, asked))
         except DeletionError as e:
             return error_answer(400, str(e))
         except DeletionBusyError as e:

@@ -7,13 +7,18 @@ cleanTombstones.
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
 
-from indexer.deletion.deletion_request import MAX_S, DeletionRequest, DeletionResult, MetricSeries
+from indexer.deletion.deletion_request import (
+    MAX_S,
+    DeletionBusyError,
+    DeletionRequest,
+    DeletionResult,
+    MetricSeries,
+)
 from shim.catalog.deletion_targets import find_series
 from shim.http import params as p
 from shim.http.context import CONTEXT, HttpContext
@@ -45,7 +50,10 @@ async def delete_series(request: web.Request) -> web.Response:
     )
     start_s, end_s = (min(max(at, 0), MAX_S) for at in (-(-start_ms // 1000), end_ms // 1000))
     asked = DeletionRequest(tenant.org_id, metrics, start_s, max(start_s, end_s), p.flag(given, "dry_run"))
-    result = await asyncio.to_thread(context.delete, asked)
+    try:
+        result = await context.deletion_threads.run(context.delete, asked)
+    except DeletionBusyError as e:
+        raise Unavailable(str(e)) from None
     return answer(_shown(result), infos=_notes(asked, result))
 
 

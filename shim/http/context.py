@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, ParamSpec, TypeVar
 
 from aiohttp import web
@@ -13,6 +13,7 @@ from aiohttp import web
 from agent.runtime.reload_actions import ReloadActions
 from indexer.access.grants import Grant
 from indexer.clickhouse.retention import Retention
+from indexer.deletion.deletion_threads import DeletionThreads
 from indexer.http.authenticator import Authenticator
 from indexer.http.web_pages import WebPageRules
 from shim.catalog import MetadataQueries
@@ -61,6 +62,7 @@ class HttpContext:
     limits: Callable[[int], Mapping[str, int]] | None = None
     #: deletes samples; None where no indexer is known
     delete: DeleteSeries | None = None
+    deletion_threads: DeletionThreads = field(default_factory=DeletionThreads)
 
     def begin(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Start `call` in the pool without waiting for its end."""
