@@ -56,12 +56,7 @@ class AdminServer:
         sock.setblocking(True)
         self.address = bound_address(sock)
 
-        answers: Answers = {
-            "/metrics": lambda: (200, CONTENT_TYPE, metrics()),
-            "/debug/top": lambda: (200, "application/json", top()),
-            "/healthz": lambda: (200, "text/plain", b"ok\n"),
-            "/readyz": lambda: _ready(unready(), warning()),
-        }
+        answers = pages(metrics, unready, top, warning)
         self._server = _Server(
             tls, max_connections, ("", 0), partial(_Handler, answers), bind_and_activate=False
         )
@@ -76,6 +71,21 @@ class AdminServer:
             self._server.shutdown()
             self._thread.join()
             self._server.server_close()
+
+
+def pages(
+    metrics: Callable[[], bytes],
+    unready: Callable[[], str],
+    top: Callable[[], bytes],
+    warning: Callable[[], str],
+) -> Answers:
+    """Return the function that answers each path."""
+    return {
+        "/metrics": lambda: (200, CONTENT_TYPE, metrics()),
+        "/debug/top": lambda: (200, "application/json", top()),
+        "/healthz": lambda: (200, "text/plain", b"ok\n"),
+        "/readyz": lambda: _ready(unready(), warning()),
+    }
 
 
 def _ready(reason: str, warning: str) -> Answer:

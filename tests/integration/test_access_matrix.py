@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from tests.support import access_matrix
-from tests.support.access_matrix import CREDENTIALS, OURS, THEIRS, Endpoint, running
+from tests.support.access_matrix import CREDENTIALS, OURS, THEIRS, Answers, Endpoint, running
 from tests.support.markdown import between
+from tests.support.openapi import OpenApi
 
 #: Endpoints that ask for no credential; everything else must.
 OPEN: Final = {
@@ -70,6 +71,20 @@ def expected(endpoint: Endpoint, credential: str) -> set[int]:
     return {ANSWERS.get(name, 200)}
 
 
+def undocumented(answers: Answers) -> set[tuple[str, str]]:
+    """Return the endpoints whose answers differ from docs/openapi, each with the reason."""
+    documents = {part: OpenApi(part) for part in ("indexer", "shim")}
+    problems = {
+        (
+            str(one),
+            documents[one.part].problem(one.method, one.path, answer.first_status, answer.kind, answer.text),
+        )
+        for one, given in answers.items()
+        for answer in given.values()
+    }
+    return {(endpoint, problem) for endpoint, problem in problems if problem}
+
+
 async def test_matrix(chdb_dsn: str, tmp_path: Path) -> None:
     async with running(chdb_dsn, tmp_path) as world:
         answers = await world.answers()
@@ -82,6 +97,7 @@ async def test_matrix(chdb_dsn: str, tmp_path: Path) -> None:
         if answer.status not in expected(endpoint, credential)
     }
     assert wrong == {}
+    assert undocumented(answers) == set()
     seen = 0
     for endpoint, given in answers.items():
         for credential, answer in given.items():

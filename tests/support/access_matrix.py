@@ -109,8 +109,12 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
+    """An answer. `first_status`: of the redirect that led to it, if any; `kind`: its media type."""
+
     status: int
     text: str
+    first_status: int
+    kind: str
 
 
 Answers = dict[Endpoint, dict[str, Answer]]
@@ -184,7 +188,8 @@ class World:
             headers = [*headers, ("Content-Type", "application/json")]
         url = f"{base}{path}" + ("?org_id=1" if path == "/v1/limits" else "")
         async with self._session.request(endpoint.method, url, headers=list(headers), **more) as response:
-            return Answer(response.status, await response.text())
+            first = response.history[0] if response.history else response
+            return Answer(response.status, await response.text(), first.status, first.content_type)
 
     def _parameters(self, path: str) -> list[tuple[str, str]]:
         if path.startswith(("/api/v1/status", "/-/")) or path in ("/", "/ui/links", "/metrics"):
