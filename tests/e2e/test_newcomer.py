@@ -165,7 +165,7 @@ def _(run: Shell) -> None:
                  "METERHOUSE_INDEXER__LISTEN": "127.0.0.1:0"},
     )  # fmt: skip
     indexer.find(
-        rf"waiting_for_store .*again_in_s=0.5 text=ClickHouse at 127.0.0.1:{port} cannot be reached:"
+        rf"waiting_for_store .*again_in_s=0.1 text=ClickHouse at 127.0.0.1:{port} cannot be reached:"
         " connection refused"
     )
 
