@@ -22,8 +22,9 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -44,7 +45,7 @@ from agent.receive.listeners import Listeners, stream_listeners
 from agent.runtime import logs
 from agent.runtime.clock import Clock
 from agent.runtime.loop import Loop
-from agent.runtime.reload_actions import Hangup, ReloadActions
+from agent.runtime.reload_actions import Hangup, ReloadAction, ReloadActions
 from agent.runtime.service_manager import ServiceManager
 from agent.settings import AgentSettings, Tls
 from agent.telemetry.admin_http import AdminServer
@@ -87,6 +88,7 @@ def run(
     start_wait_s: float = 0.0,
     orphaned: Callable[[], bool] = lambda: False,
     manager: ServiceManager | None = None,
+    on_reload: Mapping[str, ReloadAction] = MappingProxyType({}),
 ) -> int:
     """Run the agent until SIGTERM or SIGINT, or `loop.stop()`.
 
@@ -94,7 +96,8 @@ def run(
 
     Calls `ready` once all sockets are bound. Waits up to `start_wait_s` for resources of an agent that is
     leaving: addresses, and the lock of the state directory. `orphaned` tells at the end whether the parent
-    process is gone: another one may then be about to start in its place. `manager` hears of start and end.
+    process is gone: another one may then be about to start in its place. `manager` hears of start and end,
+    SIGHUP runs `on_reload`.
     Raises OSError, with a text for the user, if a socket cannot be bound.
     """
     manager = manager or ServiceManager()
@@ -107,9 +110,10 @@ def run(
                 start_wait_s=start_wait_s,
                 orphaned=orphaned,
                 manager=manager,
+                on_reload=on_reload,
             )
     logs.setup()
-    with _signals(loop), _little_garbage_collection():
+    with _signals(loop, on_reload), _little_garbage_collection():
         agent = Agent(settings, loop, start_wait_s)
         try:
             agent.start()
@@ -125,13 +129,15 @@ def run(
 
 
 @contextlib.contextmanager
-def _signals(loop: Loop) -> Iterator[None]:
+def _signals(loop: Loop, on_reload: Mapping[str, ReloadAction]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # signals belong to the main thread
         return
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     before = [signal.signal(number, lambda *_: loop.stop()) for number in numbers[:2]]
     hangup, reloads = Hangup(), ReloadActions(logs.Log(), _NEEDS_RESTART)
+    for name, action in on_reload.items():
+        reloads.add(name, action)
 
     def run() -> None:
         reloads.run_at_once()

@@ -221,6 +221,16 @@ class SpoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     checkpoint_ms: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 0
 
 
+class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Section `[log]`: the log lines of each service, on stderr."""
+
+    #: Form of a line: `text`, or `json` for one object each.
+    format: Literal["text", "json"] = "text"
+    #: Lines below this level are left out: `debug`, `info`, `warning` or `error`; `auto` is `info` for the
+    #: agent and `warning` for the others. A reload (SIGHUP) takes a changed level without a restart.
+    level: Literal["auto", "debug", "info", "warning", "error"] = "auto"
+
+
 class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Section `[agent]`. Addresses are `host:port` (`[::1]:8125` for IPv6; port 0: any free); empty: off."""
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from agent.runtime.logs import Log
-from agent.runtime.reload_actions import ReloadActions
+from agent.runtime.reload_actions import ReloadAction, ReloadActions
 from agent.runtime.service_manager import ServiceManager
 from indexer.clickhouse.store import Store
 from indexer.clickhouse.wait_for_store import started
@@ -27,8 +27,12 @@ async def run(
     socks: list[socket.socket] | None = None,
     ready: Callable[[IndexerService], None] | None = None,
     stop: asyncio.Event | None = None,
+    on_reload: ReloadAction | None = None,
 ) -> None:
-    """Serve until `stop` is set or SIGTERM or SIGINT comes; call `ready` when it listens."""
+    """Serve until `stop` is set or SIGTERM or SIGINT comes; call `ready` when it listens.
+
+    SIGHUP runs `on_reload`.
+    """
     stopping = stop or asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -47,7 +51,10 @@ async def run(
             ready(service)
         manager.ready("receives frames and messages")
         manager.keep_alive(loop.call_later)
-        with reloading(ReloadActions(Log("indexer.reload")), stopping):
+        reloads = ReloadActions(Log("indexer.reload"))
+        if on_reload is not None:
+            reloads.add("settings", on_reload)
+        with reloading(reloads, stopping):
             await stopping.wait()
     finally:
         manager.stopping()

@@ -24,7 +24,7 @@ from aiohttp import web
 
 from agent.config.host_port import format_host_port, parse_host_port
 from agent.runtime.logs import Log
-from agent.runtime.reload_actions import ReloadActions
+from agent.runtime.reload_actions import ReloadAction, ReloadActions
 from agent.runtime.service_manager import ServiceManager
 from indexer.access.grants import EntryError
 from indexer.clickhouse.schema.eras import eras_for_reading
@@ -399,8 +399,12 @@ async def run(
     version: Callable[[], int] | None = None,
     ready: Callable[[ShimService], None] | None = None,
     stop: asyncio.Event | None = None,
+    on_reload: ReloadAction | None = None,
 ) -> None:
-    """Serve until `stop` is set; without one, until SIGTERM or SIGINT. Raises StoreError, OSError."""
+    """Serve until `stop` is set; without one, until SIGTERM or SIGINT. Raises StoreError, OSError.
+
+    SIGHUP runs `on_reload`.
+    """
     if stop is None:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -412,6 +416,8 @@ async def run(
     if not await started(service.start(), stop):  # ClickHouse is away, and we are asked to stop
         return
     freeze_started()
+    if on_reload is not None:
+        service.reloads.add("settings", on_reload)
     try:
         if ready is not None:
             ready(service)

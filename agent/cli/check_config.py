@@ -29,7 +29,7 @@ from agent.config.load import ConfigError
 from agent.config.secrets import masked
 from agent.mapping.mapper import Mapper
 from agent.net import sockets
-from agent.settings import AgentSettings
+from agent.settings import AgentSettings, LogSettings
 
 #: Maximum number of lines in `--lines`.
 MAX_LINES: Final = 100_000
@@ -84,7 +84,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _settings_file(sections: Mapping[str, tuple[str, str]]) -> tuple[type[msgspec.Struct], list[str]]:
     """Return the settings file's type, and the sections that cannot be checked here."""
-    fields: list[tuple[str, Any, Any]] = [("agent", AgentSettings, AgentSettings())]
+    fields: list[tuple[str, Any, Any]] = [
+        ("agent", AgentSettings, AgentSettings()),
+        ("log", LogSettings, LogSettings()),
+    ]
     unchecked = []
     for name, (module, struct) in sections.items():
         try:

@@ -73,7 +73,7 @@ def _settings(part: str, path: str | None, sections: Mapping[str, tuple[str, str
         module, struct = sections[part]
         cls = getattr(importlib.import_module(module), struct)
     others = [name for name in _PATHS if name != part]
-    fields = [(part, cls, cls()), *((name, dict[str, Any], {}) for name in others)]
+    fields = [(part, cls, cls()), *((name, dict[str, Any], {}) for name in [*others, "log"])]
     file = msgspec.defstruct("File", fields, frozen=True, forbid_unknown_fields=True)
     return getattr(read_settings(file, path), part)
 

@@ -1,6 +1,6 @@
-"""Log lines of the agent: `<time> <level> <event> key=value ...` on stderr.
+"""Log lines: `<time> <level> <part> <event> key=value ...` on stderr, or JSON objects.
 
-Owns the format and the throttle. Trouble that every packet may cause is logged at most once in 10 s per
+Owns their set-up and the throttle. Trouble that every packet may cause is logged at most once in 10 s per
 event, with the number of events left out.
 """
 
@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Final
+from typing import Any, Final, Literal
 
+from agent.runtime.log_formats import SAID, JsonLogFormat, TextLogFormat
+
+Level = Literal["auto", "debug", "info", "warning", "error"]
 LOGGER: Final = "meterhouse.agent"
+#: The loggers of the product. Libraries log warnings and errors alone: their details may hold secrets.
+_OURS: Final = ("meterhouse", "indexer", "shim")
 QUIET_S: Final = 10.0
 
 
@@ -24,11 +29,11 @@ class Log:
 
     def info(self, event: str, **fields: object) -> None:
         """Log something an operator wants to know."""
-        self._logger.info(line(event, fields))
+        self._logger.info(line(event, fields), extra=_said(event, fields))
 
     def warning(self, event: str, **fields: object) -> None:
         """Log something an operator may have to look at."""
-        self._logger.warning(line(event, fields))
+        self._logger.warning(line(event, fields), extra=_said(event, fields))
 
     def throttled(self, event: str, **fields: object) -> None:
         """Log a warning at most once in 10 s; `event` is from a closed set, so memory is bounded."""
@@ -53,12 +58,43 @@ def line(event: str, fields: dict[str, object]) -> str:
     return " ".join(parts)
 
 
+def _said(event: str, fields: dict[str, object]) -> dict[str, Any]:
+    return {SAID: (event, fields)}
+
+
+def set_up_all(form: Literal["text", "json"], level: Level, auto: int) -> None:
+    """Log all parts of this process to stderr; `auto` is the level that `auto` means."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLogFormat() if form == "json" else TextLogFormat())
+    handler.addFilter(_is_shown)
+    logging.getLogger().addHandler(handler)
+    set_level(level, auto)
+
+
+def _is_shown(record: logging.LogRecord) -> bool:
+    """Return whether a line is shown: not one of a library that keeps silent unless asked (a NullHandler).
+
+    Those repeat at each attempt what our own lines say once a minute.
+    """
+    top = record.name.partition(".")[0]
+    silent = any(isinstance(handler, logging.NullHandler) for handler in logging.getLogger(top).handlers)
+    return top in _OURS or not silent
+
+
+def set_level(level: Level, auto: int) -> None:
+    """Leave out lines below a level from now on."""
+    number = auto if level == "auto" else logging.getLevelNamesMapping()[level.upper()]
+    for name in _OURS:
+        logging.getLogger(name).setLevel(number)
+    logging.getLogger().setLevel(max(number, logging.WARNING))
+
+
 def setup(level: int = logging.INFO) -> None:
-    """Log to stderr, unless a handler is already configured."""
+    """Log the agent to stderr, unless a handler is already configured."""
     logger = logging.getLogger(LOGGER)
     if logger.hasHandlers():
         return
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s agent %(message)s"))
+    handler.setFormatter(TextLogFormat())
     logger.addHandler(handler)
     logger.setLevel(level)

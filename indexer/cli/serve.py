@@ -11,7 +11,9 @@ from typing import Any
 import msgspec
 
 from agent.cli.common import config_option, read_settings, report_error
+from agent.cli.log_options import AUTO_OF_SERVERS, SettingsReload, log_options, log_overrides, set_up_logs
 from agent.config.load import ConfigError
+from agent.settings import LogSettings
 from indexer.http.listening_sockets import START_WAIT_S, listen
 from indexer.settings import Settings as IndexerSettings
 
@@ -22,6 +24,7 @@ class IndexerFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     agent: dict[str, Any] = {}
     indexer: IndexerSettings = IndexerSettings()
     shim: dict[str, Any] = {}
+    log: LogSettings = LogSettings()
 
 
 def indexer(argv: Sequence[str]) -> int:
@@ -30,20 +33,26 @@ def indexer(argv: Sequence[str]) -> int:
         prog="meterhouse indexer", description="Takes frames and messages and writes them into ClickHouse."
     )
     config_option(parser)
+    log_options(parser)
     args = parser.parse_args(argv)
+
+    def read() -> IndexerFile:
+        return read_settings(IndexerFile, args.config, log_overrides(args))
+
     try:
-        settings = read_settings(IndexerFile, args.config).indexer
+        settings = read()
     except ConfigError as e:
         return report_error("indexer", e, 2)
+    set_up_logs(settings.log, AUTO_OF_SERVERS)
     try:
         # Before the imports, a second of work: requests wait in the kernel instead of being refused.
-        socks = asyncio.run(listen("indexer.listen", settings.listen, START_WAIT_S))
+        socks = asyncio.run(listen("indexer.listen", settings.indexer.listen, START_WAIT_S))
     except OSError as e:
         return report_error("indexer", e, 1)
-    return _serve(settings, socks)
+    return _serve(settings.indexer, socks, SettingsReload(settings, read, AUTO_OF_SERVERS))
 
 
-def _serve(settings: IndexerSettings, socks: list[socket.socket]) -> int:
+def _serve(settings: IndexerSettings, socks: list[socket.socket], reload: SettingsReload) -> int:
     from indexer.http.quick_imports import quick_imports
 
     with quick_imports():
@@ -55,7 +64,7 @@ def _serve(settings: IndexerSettings, socks: list[socket.socket]) -> int:
 
     try:
         switch_often()
-        uvloop.run(run(settings, socks=socks))
+        uvloop.run(run(settings, socks=socks, on_reload=reload))
     except (OSError, StoreError) as e:
         return report_error("indexer", e, 1)
     return 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from shim.allinone.agent_process import AgentProcess, ChildError
@@ -84,6 +84,11 @@ class AgentKeeper:
             await self._agent.stop(_FAILED_STOP_S)
         else:
             log.info("event=agent_started restarts=%d", self.restarts)
+
+    async def reload(self) -> Sequence[str]:
+        """Tell the agent to reload, as an action of a reload; its own log tells the result."""
+        self._agent.reload()
+        return []
 
     async def stop(self, deadline_s: float) -> int | None:
         """Stop the agent; return its exit code, 0 where everything was sent. Call it once `run` has ended."""

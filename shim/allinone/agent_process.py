@@ -40,6 +40,7 @@ class AgentProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._ours: socket.socket | None = None
         self.addresses: dict[str, Any] = {}
+        self._listens = False
 
     async def start(self) -> None:
         """Start the agent and return when it listens. Raises ChildError."""
@@ -66,6 +67,7 @@ class AgentProcess:
         if not said:
             raise ChildError(f"the agent did not start (exit code {await self._process.wait()})")
         self.addresses = msgspec.json.decode(said, type=dict[str, Any])
+        self._listens = True
 
     async def _line(self) -> bytes:
         """Return the child's output up to a newline; nothing if it closes first."""
@@ -81,6 +83,11 @@ class AgentProcess:
     async def wait(self) -> int:
         """Wait for the agent to exit and return its exit code; NO_PROCESS if it never ran."""
         return await self._process.wait() if self._process is not None else NO_PROCESS
+
+    def reload(self) -> None:
+        """Send SIGHUP to an agent that listens; an earlier one would be ended by it."""
+        if self._listens and self._process is not None and self._process.returncode is None:
+            self._process.send_signal(signal.SIGHUP)
 
     async def stop(self, deadline_s: float) -> int | None:
         """Ask the agent to send its rows and exit; kill it after `deadline_s`.

@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agent.cli.common import address, config_option, read_settings, report_error
+from agent.cli.log_options import AUTO_OF_SERVERS, SettingsReload, log_options, log_overrides, set_up_logs
 from agent.config.load import ConfigError
 from agent.config.secrets import masked_url
+from agent.runtime.logs import Log
 from shim.cli.serve import File
 
 
@@ -30,17 +32,32 @@ def up(argv: Sequence[str]) -> int:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    over = _overrides(args)
+    over = _overrides(args) | log_overrides(args)
+
+    def read() -> File:
+        return read_settings(File, args.config, over)
+
     try:
-        settings = read_settings(File, args.config, over)
-        print(f"meterhouse: starting, opens {masked_url(settings.indexer.dsn)}", file=sys.stderr, flush=True)
+        settings = read()
+        set_up_logs(settings.log, AUTO_OF_SERVERS)
+        _say_start(settings)
         from shim.allinone.up import check_ages, serve
 
         check_ages(settings)
     except ConfigError as e:
         return report_error("up", e, 2)
     arguments = ["--config", args.config] if args.config else []
-    return serve(settings, arguments, {**os.environ, **over})
+    reload = SettingsReload(settings, read, AUTO_OF_SERVERS)
+    return serve(settings, arguments, {**os.environ, **over}, reload)
+
+
+def _say_start(settings: File) -> None:
+    """Print the first line; where programs read the lines, it is one of the log."""
+    opens = masked_url(settings.indexer.dsn)
+    if settings.log.format == "json":
+        Log("shim.start").info("starting", opens=opens)
+    else:
+        print(f"meterhouse: starting, opens {opens}", file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -48,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="meterhouse up", description="Runs agent, indexer and API together on an embedded ClickHouse."
     )
     config_option(parser)
+    log_options(parser)
     parser.add_argument("--data", type=Path, metavar="DIR", help="where the data lives (default ./data)")
     parser.add_argument("--statsd", type=_listen, metavar="HOST:PORT", help="for lines, UDP and TCP")
     parser.add_argument("--indexer", type=_listen, metavar="HOST:PORT", help="for frames and messages")

@@ -31,6 +31,7 @@ import uvloop
 from agent.cli.common import report_error
 from agent.config.host_port import format_host_port, parse_host_port
 from agent.config.load import ConfigError
+from agent.runtime.reload_actions import ReloadAction
 from agent.runtime.service_manager import ServiceManager
 from indexer.clickhouse.data_lock import DataLock
 from indexer.clickhouse.dsn import data_path
@@ -49,14 +50,15 @@ INTERRUPTED: Final = 130
 T = TypeVar("T")
 
 
-def serve(settings: File, arguments: list[str], environ: Mapping[str, str]) -> int:
+def serve(settings: File, arguments: list[str], environ: Mapping[str, str], on_reload: ReloadAction) -> int:
     """Run until SIGTERM or SIGINT; return 0 if everything accepted is stored.
 
-    `arguments` and `environ` are those of the agent. 130: Ctrl-C ended it before it was up.
+    `arguments` and `environ` are those of the agent; SIGHUP runs `on_reload`.
+    130: Ctrl-C ended it before it was up.
     """
     try:
         switch_often()
-        return uvloop.run(_serve(settings, arguments, environ))
+        return uvloop.run(_serve(settings, arguments, environ, on_reload))
     except _start_errors() as e:
         return report_error("up", e, 1)
 
@@ -79,7 +81,9 @@ def check_ages(settings: File) -> None:
         )
 
 
-async def _serve(settings: File, arguments: list[str], environ: Mapping[str, str]) -> int:
+async def _serve(
+    settings: File, arguments: list[str], environ: Mapping[str, str], on_reload: ReloadAction
+) -> int:
     """Start everything, wait for a signal, stop everything. Return the exit code."""
     signals = _Signals()
     async with AsyncExitStack() as closing:
@@ -97,6 +101,8 @@ async def _serve(settings: File, arguments: list[str], environ: Mapping[str, str
         manager = ServiceManager.of_environment()
         manager.ready("receives lines, answers queries")
         manager.keep_alive(asyncio.get_running_loop().call_later)
+        running.reloads.add("settings", on_reload)
+        running.reloads.add("agent", agent.reload)
         with reloading(running.reloads, signals.stop):
             await _watch(signals.stop, agent, running.status_line)
         manager.stopping()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,7 +39,7 @@ def test_rules_are_read_at_once_and_nothing_ends(start: Starter, tmp_path: Path)
     file.write_text(RULES.replace("one", "other"))
     up.signal_group(signal.SIGHUP)
     wait_for(lambda: groups() == ["other"], "the changed rules", 60)
-    up.find(r"reload_ended reloaded=rules,alertmanagers failed=nothing .*needs_restart=", 60)
+    up.find(r"reload_ended reloaded=rules,alertmanagers,settings,agent failed=nothing .*needs_restart=", 60)
     file.write_text("groups: [{")
     up.signal_group(signal.SIGHUP)
     up.find(r"reload_failed what=rules problems=1", 60)
@@ -48,4 +49,22 @@ def test_rules_are_read_at_once_and_nothing_ends(start: Starter, tmp_path: Path)
 def test_an_agent_goes_on(start: Starter) -> None:
     agent, _ = start_agent(start, "http://127.0.0.1:9", "one")
     agent.signal_group(signal.SIGHUP)
-    agent.find(r"reload_ended reloaded=nothing .*needs_restart='settings and the mapping'")
+    agent.find(r"reload_ended reloaded=settings .*needs_restart='settings and the mapping'")
+
+
+def test_logs_are_json_and_a_reload_takes_their_level(start: Starter, tmp_path: Path) -> None:
+    """All parts of `up` do so, and the agent hears of a signal that its parent alone gets."""
+    file = tmp_path / "meterhouse.toml"
+    file.write_text("log = {format = 'json', level = 'info'}")
+    up = start.up(environ={"METERHOUSE_CONFIG": str(file)})
+    up.find('"level":"info","logger":"agent","message":"listening"', 60)
+    up.find('"logger":"indexer.service","message":"listening","fields":{"part":"indexer","url":', 60)
+    file.write_text("log = {level = 'loud'}")
+    os.kill(up.pid, signal.SIGHUP)
+    up.find('"logger":"shim.reload","message":"reload_failed","fields":{"what":"settings","problems":1,', 60)
+    up.find('"logger":"agent","message":"reload_failed","fields":{"what":"settings","problems":1,', 60)
+    file.write_text("log = {format = 'text', level = 'error'}")
+    os.kill(up.pid, signal.SIGHUP)
+    up.find('"message":"settings_changed","fields":{"needs_restart":"log.format"}', 60)
+    lines = [line for line in up.output.splitlines() if line.startswith("{")]
+    assert all({"time", "level", "logger", "message", "fields"} <= set(json.loads(line)) for line in lines)

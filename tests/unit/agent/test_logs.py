@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from agent.runtime.logs import LOGGER, Log, line
+from agent.runtime.logs import LOGGER, Log, line, set_up_all
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,25 @@ def test_throttled(caplog: pytest.LogCaptureFixture) -> None:
             log.throttled("flood", i=i)
             log.throttled("other", i=i)
     assert [r.getMessage() for r in caplog.records] == ["flood i=0", "other i=0"]
+
+
+def test_libraries_that_keep_silent_unless_asked_stay_silent(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One like urllib3 warns of each attempt to connect, with the address."""
+    root = logging.getLogger()
+    before = {name: logging.getLogger(name).level for name in ("", "meterhouse", "indexer", "shim")}
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(logging.getLogger("a_library"), "handlers", [logging.NullHandler()])
+    try:
+        set_up_all("text", "auto", logging.WARNING)
+        for name in ("a_library.pool", "another_library.pool", "indexer.write"):
+            logging.getLogger(name).warning("words of %s", name)
+            logging.getLogger(name).info("words of no weight")
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(" WARNING ")[2] for line in lines] == [
+        "another_library.pool words of another_library.pool", "indexer.write words of indexer.write"
+    ]  # fmt: skip

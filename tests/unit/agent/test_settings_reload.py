@@ -1,0 +1,65 @@
+"""A reload takes the log level, and names the settings that need a restart."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from agent.cli.log_options import SettingsReload, changed_names
+from agent.cli.run import AgentFile
+from agent.config.load import ConfigError, load
+from agent.runtime.logs import Log
+from agent.runtime.reload_actions import ReloadActions
+
+STARTED = load(AgentFile, "")
+
+
+@pytest.fixture(autouse=True)
+def levels() -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in (None, "meterhouse", "indexer", "shim")]
+    before = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+
+
+def reload(text: str, caplog: pytest.LogCaptureFixture) -> tuple[list[str], list[str]]:
+    """Return the problems of a reload, and its lines."""
+    reloads = ReloadActions(Log("test.reload"))
+    reloads.add("settings", SettingsReload(STARTED, lambda: load(AgentFile, text), logging.INFO))
+    problems = reloads.run_at_once()
+    return list(problems), [record.getMessage() for record in caplog.records]
+
+
+def test_the_level_is_taken(caplog: pytest.LogCaptureFixture) -> None:
+    for level, number in (("debug", logging.DEBUG), ("error", logging.ERROR), ("auto", logging.INFO)):
+        problems, _ = reload(f"log.level = '{level}'", caplog)
+        assert problems == []
+        assert logging.getLogger("meterhouse.agent").getEffectiveLevel() == number
+        assert logging.getLogger("a.library").getEffectiveLevel() == max(number, logging.WARNING)
+
+
+def test_others_are_named_without_their_values(caplog: pytest.LogCaptureFixture) -> None:
+    text = "log = {format = 'json', level = 'info'}\n[agent.forward]\ntoken = 'hidden-word'\n[indexer]\nx = 1"
+    problems, lines = reload(text, caplog)
+    assert problems == []
+    assert "settings_changed needs_restart=agent.forward.token,log.format" in lines
+    assert "hidden-word" not in "".join(lines)
+
+
+def test_an_error_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    reload("log.level = 'error'", caplog)
+    problems, lines = reload("log.level = 'loud'", caplog)
+    assert len(problems) == 1
+    assert "log.level" in problems[0]
+    assert logging.getLogger("shim").level == logging.ERROR
+    with pytest.raises(ConfigError):
+        load(AgentFile, "log.levle = 'info'")
+    assert not any("settings_changed" in line for line in lines)
+
+
+def test_nothing_differs_from_itself() -> None:
+    assert list(changed_names(STARTED, msgspec.structs.replace(STARTED))) == []
