@@ -74,7 +74,7 @@ def set_up_all(form: Literal["text", "json"], level: Level, auto: int) -> None:
 def _is_shown(record: logging.LogRecord) -> bool:
     """Return whether a line is shown: not one of a library that keeps silent unless asked (a NullHandler).
 
-    Those repeat at each attempt what our own lines say once a minute.
+    They repeat at each attempt the fault that our own lines tell once a minute.
     """
     top = record.name.partition(".")[0]
     silent = any(isinstance(handler, logging.NullHandler) for handler in logging.getLogger(top).handlers)
