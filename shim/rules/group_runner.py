@@ -28,6 +28,7 @@ from shim.rules.recorded_messages import TickResults, group_name, key_of, non_fi
 from shim.rules.rule_file import AlertingRule, RecordingRule, RuleGroup
 from shim.rules.store_queries import QueryPlace, StoreQueries
 from shim.rules.tick_requests import TickRequest, tick_requests
+from shim.rules.unsent_tick import UnsentTick
 from shim.settings import RulesSettings
 from shim.ticks.due_ticks import DueTicks, Schedule, due_ticks, spread_offset_s
 from shim.ticks.lease import Lease
@@ -81,6 +82,7 @@ class GroupRunner:
     alerted_s: int = 0  # the last tick at which alerts were evaluated
     restored: bool = False
     unended: set[Labels] | None = None  # the series at the last tick that is stored, once later ones are not
+    unsent: UnsentTick | None = None
     seconds: float = 0.0  # that the last tick took
     slow: bool = False
     evaluated_s: float = 0.0  # of the last tick, without its write
@@ -172,7 +174,7 @@ class GroupRunner:
         if self.restored:
             self.evaluation = self.new_evaluation()
             self.restored, self.last_s, self.alerted_s = False, None, 0
-            self.unended = None
+            self.unended = self.unsent = None
 
     def follow_clock(self) -> None:
         """Restore the stored state once more if the clock was set back: ticks ahead of it never come."""
@@ -242,6 +244,9 @@ class GroupRunner:
 
     async def _tick(self, tick_s: int, *, alerts: bool, store: bool = True) -> None:
         """Evaluate and store one tick. Raises QueryError."""
+        if store and self._is_evaluated(tick_s, alerts=alerts):
+            await self._store_again()
+            return
         parts, began_s = self.parts, time.perf_counter()
         results = TickResults(self.deltas)
         early, before = self._early[alerts], self.steady_series()
@@ -267,13 +272,27 @@ class GroupRunner:
             )
         self.evaluated_s = time.perf_counter() - began_s
         if store:
+            self.unsent = UnsentTick(tick_s, results, before, self.evaluation.before)
             await self._store(tick_s, results, before)
             self.last_s, self.stored_at_s = tick_s, parts.now_s()
-            self.unended = None
+            self.unended = self.unsent = None
         self.seconds = time.perf_counter() - began_s
         parts.metrics.rule_group_seconds.observe(self.seconds)
         if alerts:
             self._measure(tick_s)
+
+    def _is_evaluated(self, tick_s: int, *, alerts: bool) -> bool:
+        """Return whether the results of a tick are there, and only could not be stored."""
+        of = self.unsent
+        return of is not None and of.tick_s == tick_s and (not alerts or self.alerted_s >= tick_s)
+
+    async def _store_again(self) -> None:
+        """Store the results of the unsent tick; later ones may be evaluated by now. Raises Unavailable."""
+        of = self.unsent
+        assert of is not None
+        await self._store(of.tick_s, of.results, of.before)
+        self.last_s, self.stored_at_s = of.tick_s, self.parts.now_s()
+        self.unended, self.unsent = set[Labels]().union(*of.series), None
 
     def _measure(self, tick_s: int) -> None:
         """Tell how late the newest tick ends: from its own time, and from when its data was complete."""

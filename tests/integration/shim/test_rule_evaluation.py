@@ -72,6 +72,7 @@ class World:
         self.away = False
         self.hangs = False
         self.bodies: dict[str, bytes] = {}
+        self.asked: dict[str, list[bytes]] = {}
         self.timeout_s = 30.0
         self.single: Tenant | None = Tenant(1, 1)
         self.sent = Sent()
@@ -80,6 +81,7 @@ class World:
 
     async def store(self, body: bytes, key: str) -> Stored:
         """Store messages as an indexer does: the first of a key counts."""
+        self.asked.setdefault(key, []).append(body)
         if self.away:
             raise Unavailable("the indexer is away")
         if self.hangs:
@@ -485,6 +487,26 @@ async def test_a_series_that_stops_while_the_indexer_is_away_ends_at_the_next_ti
     assert w.at_tick("job:hits:double", stop - 1)
     assert w.at_tick("job:hits:increase1m", stop)
     assert not w.at_tick("job:hits:double", stop)
+
+
+@pytest.mark.parametrize("after", [10, 70], ids=["the same tick", "the next tick"])
+async def test_a_tick_is_sent_again_with_the_bytes_of_before(w: World, after: int) -> None:
+    """An indexer that answered 503 may know a request by its key, and would answer 409 to others."""
+    w.write(RECORD)
+    shim = w.shim()
+    await w.at(shim, 0)
+    tick = _tick(shim, 61)
+    await w.at(shim, tick + 5)
+    w.away = True
+    await w.at(shim, tick + 65)
+    w.pipeline.send([f"hits:100|c|#a:0|T{T + tick + 30}"])  # late: another evaluation has another result
+    w.away = False
+    await w.at(shim, tick + 60 + after)
+    again = [bodies for bodies in w.asked.values() if len(bodies) > 1]
+    assert again
+    assert all(len(set(bodies)) == 1 for bodies in again)
+    assert "known" not in w.outcomes()
+    assert sorted(w.at_tick("job:hits:increase1m", tick + 60).values()) == [3, 6]
 
 
 async def test_a_clock_that_was_ahead_stops_no_group(w: World) -> None:

@@ -1,0 +1,23 @@
+"""A tick that was evaluated, and whose results no indexer has taken yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shim.model.labels import Labels
+from shim.rules.recorded_messages import TickResults
+
+
+@dataclass(frozen=True, slots=True)
+class UnsentTick:
+    """The results of a tick, kept until they are stored: what is sent again has the bytes of before.
+
+    An indexer that answered 503 may know them by their key, and would refuse others. `before` is as
+    `GroupRunner.steady_series` has it; `series` are all of the group at the tick.
+    """
+
+    tick_s: int
+    results: TickResults
+    before: Sequence[set[Labels]]
+    series: Sequence[set[Labels]]
