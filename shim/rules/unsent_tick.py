@@ -11,7 +11,7 @@ from shim.rules.recorded_messages import TickResults
 
 @dataclass(frozen=True, slots=True)
 class UnsentTick:
-    """The results of a tick, kept until they are stored: what is sent again has the bytes of before.
+    """The results of a tick, kept until they are stored: each try has the bytes of the first.
 
     An indexer that answered 503 may know them by their key, and would refuse others. `before` is as
     `GroupRunner.steady_series` has it; `series` are all of the group at the tick.
