@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ from indexer.access.grants import holds_plain, parse_file
 from shim.cli.serve import File
 from shim.http.status import PROMETHEUS_VERSION
 from shim.model.tenancy import PROXY_SECRET
+from tests.support.dashboards import ALL, FILES, filled, macros, scrape_intervals, written
+from tests.support.dashboards import read as read_dashboard
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DEFAULTS = File()
@@ -90,9 +91,67 @@ def test_dashboards_use_the_data_source_and_the_demos_names(services: dict[str, 
     mounted = {v.split(":")[1] for v in services["grafana"]["volumes"]}
     assert provider["options"]["path"] in mounted
     names = ("shop_requests", "shop_request_duration", "shop_users", "shop_memory_bytes", "shop_queue_depth")
-    for panel in json.loads((DEPLOY / "grafana/dashboards/shop.json").read_text())["panels"]:
-        assert panel["datasource"]["uid"] == source["uid"]
-        assert all(any(n in t["expr"] for n in names) for t in panel["targets"])
+    for query in read_dashboard("shop.json").queries():
+        assert query.source == source["uid"]
+        assert any(n in query.expr for n in names)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_dashboard_is_whole(file: str) -> None:
+    """Each panel has a description, a unit and a provisioned data source."""
+    dashboard, known = read_dashboard(file), scrape_intervals()
+    document = dashboard.document
+    assert document["schemaVersion"] == 39
+    assert document["title"]
+    assert document["description"]
+    ids = [panel["id"] for panel in document["panels"]]
+    assert len(set(ids)) == len(ids)
+    assert all(panel["title"].strip() for panel in document["panels"])
+    for panel in dashboard.panels:
+        assert dashboard.source(panel) in known
+        assert panel["description"].endswith("."), panel["title"]
+        assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+        refs = [target["refId"] for target in panel["targets"]]
+        assert refs, panel["title"]
+        assert len(set(refs)) == len(refs), panel["title"]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_panels_do_not_overlap(file: str) -> None:
+    seen: set[tuple[int, int]] = set()
+    for panel in read_dashboard(file).document["panels"]:
+        at = panel["gridPos"]
+        cells = {(at["x"] + x, at["y"] + y) for x in range(at["w"]) for y in range(at["h"])}
+        assert at["x"] + at["w"] <= 24, panel["title"]
+        assert not cells & seen, panel["title"]
+        seen |= cells
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_variable_is_used_and_known(file: str) -> None:
+    dashboard = read_dashboard(file)
+    values = {v["name"]: f"<{v['name']}>" for v in dashboard.variables} | macros(10, 300)
+    texts = [filled(q.expr, values) for q in (*dashboard.queries(), *dashboard.annotations())]
+    assert all(any(f"<{v['name']}>" in text for text in texts) for v in dashboard.variables)
+    for panel in dashboard.document["panels"]:
+        filled(panel["title"], values)  # raises on an unknown one
+
+
+def test_dashboards_have_names_of_their_own() -> None:
+    documents = [read_dashboard(file).document for file in FILES]
+    for field in ("uid", "title"):
+        assert len({document[field] for document in documents}) == len(FILES)
+
+
+def test_values_are_written_as_grafana_does() -> None:
+    many = {"type": "query", "multi": True, "allValue": ".*"}
+    assert written(many, ALL) == ".*"
+    assert written(many, "a.b|c") == r"a\\.b\\|c"
+    assert written({"type": "query"}, 'a."b"') == r"a.\"b\""
+    assert written({"type": "textbox"}, "a.+") == "a.+"
+    assert filled('$a ${b} "$1"', {"a": "1", "b": "2"}) == '1 2 "$1"'
+    with pytest.raises(KeyError):
+        filled("$other", {})
 
 
 def test_mounted_files_are_there(services: dict[str, Any]) -> None:

@@ -1,20 +1,22 @@
-"""deploy/: the alerts and the dashboard for Meterhouse itself name known metrics."""
+"""deploy/: the alerts, and the queries of dashboards over Meterhouse's own metrics, name known metrics."""
 
 from __future__ import annotations
 
 from shim.cli.check_rules import read_rule_file
 from shim.plan.parse import parse
 from shim.rules.rule_file import AlertingRule, doubtful_rules
-from tests.support.own_dashboard import RULES, known_names, names_in, queries
+from tests.support.dashboards import FILES, filled, macros, read
+from tests.support.own_metrics import OWN_SOURCE, RULES, known_names, names_in
 
 
 def test_every_panel_names_metrics_that_exist() -> None:
-    known = known_names()
-    for title, exprs in queries("1m").items():
-        for expr in exprs:
-            names = set(names_in(parse(expr)))
-            assert names, title
-            assert names <= known, title
+    known, values = known_names(), {**macros(15, 3600), "instance": ".*", "agent": ".*"}
+    queries = [q for file in FILES for q in read(file).queries() if q.source == OWN_SOURCE]
+    assert queries
+    for query in queries:
+        names = set(names_in(parse(filled(query.expr, values))))
+        assert names, query.title
+        assert names <= known, query.title
 
 
 def test_every_alert_names_metrics_that_exist() -> None:
