@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 import re
+import tomllib
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from agent.aggregate.aggregator import Aggregator
@@ -175,6 +177,19 @@ def test_the_documentation_s_example() -> None:
     explained = explain(line.encode(), settings, file.mapper(settings.lines), T_MS)
     assert text(explained) == said
     assert not file.notes
+
+
+def test_the_guide_s_file_of_statsd_exporter_is_used_unchanged() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "migrate-statsd-exporter.md").read_text()
+    (toml,), (yaml,) = (re.findall(rf"```{kind}\n(.*?)```", page, re.DOTALL) for kind in ("toml", "yaml"))
+    settings = msgspec.convert(tomllib.loads(toml)["agent"], AgentSettings)
+    file = parse(yaml)
+    examples = re.findall(r"--line '(.*?)'\n(.*?)\n```", page, re.DOTALL)
+    assert len(examples) == 4
+    for line, shown in examples:
+        assert text(explain(line.encode(), settings, file.mapper(settings.lines), T_MS)) == shown
+    noted = " ".join(str(note) for note in file.notes)
+    assert all(key in noted for key in ("observer_type", "summary_options"))
 
 
 def test_everything_that_is_counted_has_words() -> None:
