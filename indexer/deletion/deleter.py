@@ -6,7 +6,8 @@ The steps, of which each can be repeated:
    that lie in the range in part are deleted too, and derived again from the finest.
 2. INSERTs continue. Readers in this process hear that the rows change, and forget cells when it has ended.
 3. When all rows are gone, INSERTs are held back once more. Series without samples on a day lose their row of
-   it, then tags and strings that no series uses. All caches are emptied, also those of other indexers.
+   it, then tags and strings that no series uses. All caches are emptied before and after, also if this
+   fails, and those of other indexers: none may claim what is gone.
 
 A process that dies in between leaves deletions that ClickHouse finishes; the same request does the rest.
 """
@@ -53,6 +54,8 @@ _IDS_TABLE: Final = "deletion_"
 _ID_ROWS: Final = 250_000
 #: How long INSERTs that run may keep a deletion waiting.
 _QUIET_S: Final = 60.0
+#: How long INSERTs of all orgs may be held back by one statement on the catalog.
+_CATALOG_S: Final = 60.0
 #: Rows of a catalog table compared in one statement.
 _TURN_ROWS: Final = 2_000_000
 
@@ -130,8 +133,11 @@ class Deleter:
                     self._begin(rows, span, samples)
                 samples.wait()
             with self._alone():
-                self._clean_catalog(rows, span, f"{tag}c")
-                self._parts.renew()
+                self._parts.renew()  # if this process ends in between, Redis does not claim what is gone
+                try:
+                    self._clean_catalog(rows, span, f"{tag}c")
+                finally:
+                    self._parts.renew()
         return int(series), counted
 
     def _begin(self, rows: DeletedRows, span: DeletionRange, samples: Mutations) -> None:
@@ -163,7 +169,7 @@ class Deleter:
         for kind in rows.kinds:
             daily = self._qualified(f"{kind}_1d") if single else ""
             gone.begin("series", statements.gone_series(rows, kind, span, daily))
-        gone.wait()
+        gone.wait(_CATALOG_S)
         if not single:  # rows of one table are on other servers than those of another
             return
         series = self._qualified("series")
@@ -172,7 +178,7 @@ class Deleter:
         turns = self._turns(f"SELECT count() FROM metric_tag_values WHERE {rows.of_metrics()}")
         for turn in range(turns):
             tags.begin("metric_tag_values", statements.gone_tag_values(rows, series, turn, turns))
-        tags.wait()
+        tags.wait(_CATALOG_S)
         if self._parts.alone:  # another indexer may use a string of which no series is stored yet
             self._clean_strings(rows.org_id, series, f"{tag}3")
 
@@ -181,7 +187,7 @@ class Deleter:
         turns = self._turns(f"SELECT count() FROM strings WHERE org_id = {org_id}")
         for turn in range(turns):
             strings.begin("strings", statements.gone_strings(org_id, series, turn, turns))
-            strings.wait()  # one turn's ids in memory, not all
+            strings.wait(_CATALOG_S)  # one turn's ids in memory, not all
 
     def _turns(self, counting: str) -> int:
         return 1 + self._count(counting) // _TURN_ROWS

@@ -43,11 +43,20 @@ class Mutations:
         self._store.command(sql, settings=_ON_CLUSTER if self._store.cluster is not None else None)
         self._tables.add(table if self._store.cluster is None else f"{table}_local")
 
-    def wait(self) -> None:
-        """Wait until the rows are gone, on every shard. Raises DeletionBusyError after hours."""
-        pause_s, until_s = _FIRST_LOOK_S, time.monotonic() + _MAX_WAIT_S
+    def wait(self, max_s: float = _MAX_WAIT_S) -> None:
+        """Wait until the rows are gone, on every shard.
+
+        Raises DeletionBusyError after hours; after a shorter `max_s` it ends the deletions first.
+        """
+        pause_s, until_s = _FIRST_LOOK_S, time.monotonic() + max_s
         while unfinished := self._unfinished():
             if time.monotonic() > until_s:
+                if max_s < _MAX_WAIT_S:
+                    self._end()
+                    raise DeletionBusyError(
+                        f"rows of {', '.join(unfinished)} were not deleted in {max_s:.0f} s, and INSERTs wait"
+                        " for them: delete again later"
+                    )
                 raise DeletionBusyError(
                     f"rows of {', '.join(unfinished)} are still being deleted; that continues by itself:"
                     " delete again later"

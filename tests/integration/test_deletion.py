@@ -312,3 +312,22 @@ def test_an_interrupted_deletion_is_completed_by_the_next(
     assert answers(opened(store, p.tenant), queries) == answers(never, queries)
     delete(p, *(f'{name}{{n="1"}}' for name in EVERY), start_s=START_S, end_s=END_S)
     assert catalog_of(p) == catalog_of(never)
+
+
+def test_series_come_back_with_their_names_after_a_deletion_that_failed(
+    store: Store, pair: tuple[Pipeline, Pipeline]
+) -> None:
+    """It failed when the rows of the catalog were gone: no cache may claim them."""
+    p, _ = pair
+    send(p, lines())
+    failed_after = set()
+    for last in range(5, 8):  # from the first statements on the catalog on
+        with pytest.raises(StoreError, match="interrupted"):
+            delete(replace(p, store=_Interrupted(store, last)), "hits")
+        failed_after.add(not any(answers(opened(store, p.tenant), ("increase(hits[1d])",), (10,)).values()))
+        send(p, [line for line in lines(TIMES[:9]) if line.startswith("hits")])
+        fresh = opened(store, p.tenant)
+        assert "hits" in str(catalog_of(fresh)[1]), last
+        assert any(answers(fresh, ("increase(hits[1d])",), (10,)).values()), last
+        fresh.close()
+    assert True in failed_after, "no run failed after the rows were gone"
