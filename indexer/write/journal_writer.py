@@ -37,6 +37,7 @@ from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.attempt_pauses import AttemptPauses
 from indexer.write.batch_claims import GO, BatchClaims, WaitsError, divided
 from indexer.write.batch_state import BatchState
+from indexer.write.batch_turns import Batch, BatchTurns
 from indexer.write.batcher import Batcher
 from indexer.write.errors import Refused, Unavailable, WriteError
 from indexer.write.health import Health
@@ -92,6 +93,7 @@ class JournalWriter:
             settings.bounds.queue_bytes,
             paced=claims is not None and settings.batch.parts_per_s > 0,
         )
+        self._turns = BatchTurns()
         self._waiting = WaitingFrames()
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="indexer-writer")
         self._came = asyncio.Event()
@@ -199,34 +201,31 @@ class JournalWriter:
         while True:
             now_ms = _steady_ms()
             wait_ms = self._batcher.ready_in_ms(now_ms, self._pace.wait_ms(now_ms))
-            if wait_ms is None:
-                if self._stopping:
-                    return
-                self._came.clear()
-                await self._came.wait()
-            elif wait_ms > 0 and not self._stopping:
-                self._came.clear()
-                try:
-                    async with asyncio.timeout(wait_ms / 1000):
-                        await self._came.wait()
-                except TimeoutError:
-                    pass
-            else:
-                await self._write_next()
+            if wait_ms == 0 or (wait_ms is not None and self._stopping):
+                units = self._batcher.take()
+                self._turns.add(divided(units) if self._claims else [(uuid.uuid4().hex, units)])
+            if self._turns:
+                await self._write_next(self._turns.pop())
+                continue
+            if wait_ms is None and self._stopping:
+                return
+            self._came.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if wait_ms is None else wait_ms / 1000):
+                    await self._came.wait()
 
-    async def _write_next(self) -> None:
-        units = self._batcher.take()
-        failed: dict[str, WriteError | None] = {}
+    async def _write_next(self, batch: Batch) -> None:
         try:
-            for token, batch in divided(units) if self._claims else [(uuid.uuid4().hex, units)]:
-                failed |= await self._write_new(token, batch)
+            failed = await self._write_new(batch)
         finally:
-            self._batcher.release(units)
-        self._waiting.end(units, failed)
+            self._batcher.release(batch.units)
+        self._waiting.end(batch.units, failed)
 
-    async def _write_new(self, token: str, units: Sequence[AcceptedFrame]) -> Mapping[str, WriteError | None]:
+    async def _write_new(self, batch: Batch) -> Mapping[str, WriteError | None]:
         """Commit a new batch to the journal and write it; return the errors by frame identity."""
         answers: dict[str, WriteError | None] = {}
+        token: str = batch.token
+        units: Sequence[AcceptedFrame] = batch.units
         identities = [unit.identity for unit in units]
         try:
             if self._claims is not None:
@@ -234,7 +233,7 @@ class JournalWriter:
             if not units:
                 return answers
             written = await self._in_thread(self._within_limit, units)
-            self._pace.made(parts_of(written), _steady_ms())
+            self._pace.made(parts_of(written), _steady_ms(), owed=not batch.alone)
             await self._in_thread(self._journal.begin, token, written, self._now_ms())
             self._health.journal_works()
             return {**answers, **await self._write_batch(token, written, first=True)}

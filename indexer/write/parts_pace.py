@@ -43,11 +43,15 @@ class PartsPace:
         self._refill(now_ms)
         return 0 if self._left > 0 else int(-self._left / self._per_s * 1000) + 1
 
-    def made(self, parts: int, now_ms: int) -> None:
-        """Note the parts of a batch that begins."""
+    def made(self, parts: int, now_ms: int, *, owed: bool = True) -> None:
+        """Note the parts of a batch that begins.
+
+        Not `owed`: later batches, which may be of other orgs, do not wait for them.
+        """
         if self._per_s:
             self._refill(now_ms)
-            self._left = max(self._left - parts, -_MAX_WAIT_S * self._per_s)
+            lowest = -_MAX_WAIT_S * self._per_s if owed else min(self._left, 0.0)
+            self._left = max(self._left - parts, lowest)
 
     def _refill(self, now_ms: int) -> None:
         passed_s = max(0, now_ms - self._at_ms) / 1000 if self._at_ms else 0.0
