@@ -7,7 +7,7 @@ The steps, of which each can be repeated:
 2. INSERTs continue. Readers in this process hear that the rows change, and forget cells when it has ended.
 3. When all rows are gone, INSERTs are held back once more. Series without samples on a day lose their row of
    it, then tags and strings that no series uses. All caches are emptied before and after, also if this
-   fails, and those of other indexers: none may claim what is gone.
+   fails, and those of other indexers: none may claim deleted rows.
 
 A process that dies in between leaves deletions that ClickHouse finishes; the same request does the rest.
 """
@@ -133,7 +133,7 @@ class Deleter:
                     self._begin(rows, span, samples)
                 samples.wait()
             with self._alone():
-                self._parts.renew()  # if this process ends in between, Redis does not claim what is gone
+                self._parts.renew()  # if this process ends in between, Redis claims no deleted rows
                 try:
                     self._clean_catalog(rows, span, f"{tag}c")
                 finally:
