@@ -36,7 +36,7 @@ class Forwarders:
         agent: str,
         host: str,
     ) -> None:
-        urls = rendezvous(settings.urls, agent, host)
+        urls = rendezvous(settings.targets, agent, host)
         gone = {url: url in settings.journals_lost for url in settings.gone}
         choice = TargetChoice(
             len(urls),

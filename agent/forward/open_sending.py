@@ -28,7 +28,7 @@ def open_sending(settings: AgentSettings, spool: Spool, bindings: Bindings | Non
     """Make the forwarder, not started. Raises CredentialsError, TlsError and AddressError."""
     forward = settings.forward
     credentials = Credentials(forward.first, log)
-    if bindings is None:
+    if bindings is None or not (forward.urls or bindings.urls()):
         return OpenedSending(Forwarder(forward, spool, log, credentials=credentials), credentials)
     from agent.forward.forwarders import Forwarders  # only with several: it costs memory
 

@@ -27,14 +27,14 @@ def steady_clock() -> Callable[[], int]:
 
 
 def open_bindings(settings: AgentSettings) -> Bindings | None:
-    """Read the bindings of an earlier run; None with one indexer. Raises SpoolError."""
-    if not settings.forward.urls:
-        return None
+    """Read the bindings of an earlier run; None with one indexer, and none before. Raises SpoolError."""
     path = settings.spool.path
     try:
-        return Bindings(Path(path) if path else None, sync=settings.spool.fsync)
+        found = Bindings(Path(path) if path else None, sync=settings.spool.fsync)
     except OSError as e:
         raise SpoolError(f"agent.spool.path = {path!r}: {e.strerror or e}") from None
+    # Frames that another indexer may have wait for it, also when `urls` is empty again.
+    return found if settings.forward.urls or found.urls() else None
 
 
 def open_spool(
@@ -70,4 +70,6 @@ def open_spool(
     log.info("spool", dir=path, frames=backlog.frames, bytes=backlog.bytes)
     if backlog.damaged.frames:
         log.warning("spool_damaged", dir=path, frames=backlog.damaged.frames, set_aside=f"{path}/damaged")
+    if bindings is not None and not backlog.frames:
+        bindings.forget_recovered()
     return Spool(settings.forward.max_unsent_bytes, backlog, bindings=bindings)

@@ -150,6 +150,23 @@ def test_an_indexer_that_is_not_listed_any_more_is_waited_for(
     wait_until(lambda: second.accepted == [b"two", b"one"])
 
 
+def test_frames_of_another_indexer_wait_when_urls_is_empty_again(
+    agent: Agent, indexers: list[FakeIndexer]
+) -> None:
+    """The one indexer that is left gets new frames only: the other one may have stored these."""
+    first, second = indexers
+    first.always = 503
+    agent.start(failover_s=60.0)
+    agent.make(b"one")
+    wait_until(lambda: len(first.bodies) >= 1)
+    sending = agent.again(urls=[], url=second.url)
+    agent.make(b"two")
+    wait_until(lambda: second.accepted == [b"two"])
+    wait_until(lambda: sending.lanes.held_frames() == {second.url: 0, first.url: 1})
+    agent.again(urls=[], url=second.url, gone=[first.url])
+    wait_until(lambda: second.accepted == [b"two", b"one"])
+
+
 def test_frames_of_an_older_spool_are_free(agent: Agent, indexers: list[FakeIndexer], tmp_path: Path) -> None:
     """A spool that was written for one indexer has no bindings."""
     older = Backlog(tmp_path / "spool", 1 << 20, 86_400.0, lambda: 1_000)
