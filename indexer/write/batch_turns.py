@@ -13,7 +13,7 @@ from typing import NamedTuple
 from indexer.write.accepted_frame import AcceptedFrame
 
 
-class Batch(NamedTuple):
+class TakenBatch(NamedTuple):
     """A batch that is to be written under a token."""
 
     token: str
@@ -29,8 +29,8 @@ class BatchTurns:
     """Batches that wait for their turn; the queue's bounds hold them."""
 
     def __init__(self) -> None:
-        self._shared: deque[Batch] = deque()
-        self._alone: dict[int, deque[Batch]] = {}  # by org, the next one's first; none is empty
+        self._shared: deque[TakenBatch] = deque()
+        self._alone: dict[int, deque[TakenBatch]] = {}  # by org, the next one's first; none is empty
         self._alone_next = False
 
     def __bool__(self) -> bool:
@@ -38,13 +38,13 @@ class BatchTurns:
 
     def add(self, batches: Iterable[tuple[str, list[AcceptedFrame]]]) -> None:
         """Add batches; none is empty."""
-        for batch in (Batch(*one) for one in batches):
+        for batch in (TakenBatch(*one) for one in batches):
             if batch.alone:
                 self._alone.setdefault(batch.units[0].frame.org_id, deque()).append(batch)
             else:
                 self._shared.append(batch)
 
-    def pop(self) -> Batch:
+    def pop(self) -> TakenBatch:
         """Remove the next batch: one of several frames, then a single one of the next org."""
         if self._shared and not (self._alone and self._alone_next):
             self._alone_next = True

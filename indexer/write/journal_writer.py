@@ -37,7 +37,7 @@ from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.attempt_pauses import AttemptPauses
 from indexer.write.batch_claims import GO, BatchClaims, WaitsError, divided
 from indexer.write.batch_state import BatchState
-from indexer.write.batch_turns import Batch, BatchTurns
+from indexer.write.batch_turns import BatchTurns, TakenBatch
 from indexer.write.batcher import Batcher
 from indexer.write.errors import Refused, Unavailable, WriteError
 from indexer.write.health import Health
@@ -214,14 +214,14 @@ class JournalWriter:
                 async with asyncio.timeout(None if wait_ms is None else wait_ms / 1000):
                     await self._came.wait()
 
-    async def _write_next(self, batch: Batch) -> None:
+    async def _write_next(self, batch: TakenBatch) -> None:
         try:
             failed = await self._write_new(batch)
         finally:
             self._batcher.release(batch.units)
         self._waiting.end(batch.units, failed)
 
-    async def _write_new(self, batch: Batch) -> Mapping[str, WriteError | None]:
+    async def _write_new(self, batch: TakenBatch) -> Mapping[str, WriteError | None]:
         """Commit a new batch to the journal and write it; return the errors by frame identity."""
         answers: dict[str, WriteError | None] = {}
         token: str = batch.token
