@@ -14,7 +14,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from shim.http import params as p
-from shim.http.context import CONTEXT
+from shim.http.context import CONTEXT, GRANT
 from shim.http.request import in_slot, matcher_sets, params_of, tenant_of
 from shim.http.responses import answer, plain
 from shim.http.status import sees_server
@@ -112,7 +112,10 @@ async def reload(request: web.Request) -> web.Response:
         return plain('Forbidden: the right "admin" is needed.\n', 403)
     problems = await request.app[CONTEXT].reloads.run()
     if problems:
-        return plain("failed to reload config: " + "\n".join(problems) + "\n", 500)
+        grant = request.get(GRANT)
+        of_tenant = grant is not None and grant.tenant is not None  # the texts are of all tenants' files
+        told = f"{len(problems)} problems, see the log" if of_tenant else "\n".join(problems)
+        return plain(f"failed to reload config: {told}\n", 500)
     return plain("")
 
 

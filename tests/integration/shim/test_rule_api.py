@@ -61,11 +61,14 @@ class Asking:
     def __init__(self, session: aiohttp.ClientSession, base: str) -> None:
         self._session = session
         self._base = base
+        self.token = ""
 
     async def __call__(
         self, path: str, tenant: str = "", method: str = "GET", **params: str | list[str]
     ) -> tuple[int, Any]:
         headers = {"X-Scope-OrgID": tenant} if tenant else {}
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
         pairs = [
             (k.replace("_list", "[]"), v)
             for k, of in params.items()
@@ -213,6 +216,20 @@ async def test_a_tenant_sees_its_own_rules(store: Store, tmp_path: Path) -> None
         for tenant in ("3:1", "2:2"):
             assert await ask("/api/v1/alerts", tenant) == (200, {"alerts": []})
         assert (await ask("/-/reload", "1:1", "POST"))[0] == 403  # a tenant is not the operator
+
+
+async def test_a_reload_tells_an_org_nothing_of_the_files_of_others(store: Store, tmp_path: Path) -> None:
+    """A credential of one org may have the right admin, as deletions need it."""
+    (tmp_path / "2" / "1").mkdir(parents=True)
+    (tmp_path / "2" / "1" / "secret.yml").write_text(BROKEN)
+    tokens = {"of-org": "1:* query,admin", "of-all": "*:* admin"}
+    async with serving(store, tmp_path, tenancy=TenancySettings(mode="token", tokens=tokens)) as ask:
+        told = {}
+        for ask.token in tokens:
+            status, told[ask.token] = await ask("/-/reload", method="POST")
+            assert status == 500
+    assert told["of-org"] == "failed to reload config: 1 problems, see the log\n"
+    assert "secret.yml" in told["of-all"]
 
 
 async def test_reload_reads_changed_files_at_once(store: Store, tmp_path: Path) -> None:
