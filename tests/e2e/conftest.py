@@ -8,16 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.product import Starter, Up
+from tests.support.two_shards import ready_product
 
 
 @pytest.fixture(scope="session")
 def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """One running product that tests share; each uses metric names of its own."""
-    up = Up(tmp_path_factory.mktemp("product"))
-    try:
-        yield up.ready()
-    finally:
-        up.clear()
+    with ready_product(tmp_path_factory.mktemp("product")) as up:
+        yield up
 
 
 @pytest.fixture

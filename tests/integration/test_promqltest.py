@@ -20,6 +20,7 @@ import pytest
 
 from tests.e2e.product import ROOT, Up
 from tests.support import promql_table
+from tests.support.two_shards import ready_product
 
 KIT: Final = ROOT.parent / "shared" / "conformance"
 OWN: Final = Path(__file__).parent / "promqltest"
@@ -35,11 +36,9 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """Provide a product of its own, without `up`: the kit asks which label names and metrics there are."""
-    up = Up(tmp_path_factory.mktemp("conformance"), environ={"METERHOUSE_INDEXER__UP": "false"})
-    try:
-        yield up.ready()
-    finally:
-        up.clear()
+    environ = {"METERHOUSE_INDEXER__UP": "false"}
+    with ready_product(tmp_path_factory.mktemp("conformance"), environ) as up:
+        yield up
 
 
 def _run(product: Up, folder: Path, program: str, *options: str) -> dict[str, Any]:

@@ -11,7 +11,9 @@ data of an INSERT goes to the engine as a file: inline it would end at the first
 It fails as it is told: `FaultRules.set` posts rules to /faults. A statement that has the `match` of a rule in
 its text or data is answered with the rule's code, hangs while the rule lasts, or loses its answer.
 
-python -m tests.support.clickhouse_http DIRECTORY [PORT]    prints the port it listens on
+python -m tests.support.clickhouse_http DIRECTORY [PORT [CONFIG]]    prints the port it listens on
+
+CONFIG is a configuration file of the engine.
 """
 
 from __future__ import annotations
@@ -97,8 +99,8 @@ class FaultRules:
 class Server:
     """Every request gets a connection of its own, as a server without sessions would do."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = str(path)
+    def __init__(self, path: Path, config: Path | None = None) -> None:
+        self._path = str(path) if config is None else f"{path}?config-file={config}"
         with kept_signals():
             self._anchor = chdb.connect(self._path)
         self._rules: list[FaultRule] = []
@@ -250,8 +252,8 @@ def _insert(connection: Any, into: str, fmt: str, data: bytes) -> None:
         connection.query(f"{into} FROM INFILE '{file.name}' FORMAT {fmt}", "TabSeparated")
 
 
-async def serve(path: Path, port: int = 0) -> None:
-    runner = web.AppRunner(Server(path).app())
+async def serve(path: Path, port: int = 0, config: Path | None = None) -> None:
+    runner = web.AppRunner(Server(path, config).app())
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", port)
     await site.start()
@@ -260,11 +262,15 @@ async def serve(path: Path, port: int = 0) -> None:
 
 
 @contextmanager
-def running(path: Path, port: int = 0) -> Iterator[int]:
-    """Yield the server as a child process; return its port (0: a free one)."""
+def running(path: Path, port: int = 0, config: Path | None = None) -> Iterator[int]:
+    """Yield the server as a child process; return its port (0: a free one).
+
+    `config`: a configuration file of the engine.
+    """
     root = Path(__file__).parents[2]
+    arguments = [str(path), str(port), *([str(config)] if config else [])]
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.support.clickhouse_http", str(path), str(port)],
+        [sys.executable, "-m", "tests.support.clickhouse_http", *arguments],
         stdout=subprocess.PIPE,
         cwd=root,
         text=True,
@@ -279,4 +285,5 @@ def running(path: Path, port: int = 0) -> Iterator[int]:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1]), *map(int, sys.argv[2:])))
+    given = dict(enumerate(sys.argv))
+    asyncio.run(serve(Path(sys.argv[1]), int(given.get(2, 0)), Path(given[3]) if 3 in given else None))

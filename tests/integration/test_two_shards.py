@@ -1,0 +1,62 @@
+"""The product's answers over two shards (tests/support/two_shards.py), the rows of each series on both.
+
+A part that fits into CI: `python -m tests.bench.sharded_answers` has the whole, in both layouts.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.e2e.product import ROOT, Up
+from tests.e2e.test_exactness import (
+    counters,
+    distribution,
+    test_identities,
+    test_quantiles,
+)
+from tests.support.two_shards import ready_product
+
+__all__ = [
+    "counters",
+    "distribution",
+    "test_identities",
+    "test_quantiles",
+]
+
+KIT: Final = ROOT.parent / "shared" / "conformance"
+#: Files whose queries read in most of the ways there are, and the number of their evaluations.
+FILES: Final = ("aggregators", "range_queries", "staleness", "subquery")
+EVALUATIONS: Final = 105
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    environ = {"METERHOUSE_INDEXER__UP": "false"}
+    with ready_product(tmp_path_factory.mktemp("shards"), environ, "by_row") as up:
+        yield up
+
+
+@pytest.mark.skipif(not KIT.is_dir(), reason="NO CONFORMANCE KIT: ../shared/conformance is missing")
+def test_prometheus_own_files(product: Up, tmp_path: Path) -> None:
+    result = tmp_path / "result.json"
+    command = [sys.executable, str(KIT / "promqltest.py"), "--target", "statsd", "--no-range-mode"]
+    command += ["--statsd", "{}:{}".format(*product.tcp), "--base-url", product.api.url, "--settle", "12"]
+    command += ["--only", "statsd-stable", "--align", "1h", "--json", str(result)]
+    for name in FILES:
+        command += ["--file", f"{name}.test"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    cases = [case for case in json.loads(result.read_text())["cases"] if case["verdict"] != "skip"]
+    wrong = [case for case in cases if case["verdict"] == "fail"]
+    failed = [f"{c['file']}:{c['line']}: {c['query']}\n    {c['why']}" for c in wrong]
+    assert not failed, "\n".join(failed)
+    assert len(cases) >= EVALUATIONS
