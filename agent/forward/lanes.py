@@ -142,6 +142,8 @@ class Lanes:
         self._spool.hurry()
 
     def _takes_new(self, at: int, now_s: float) -> bool:
+        if sum(len(one.frame.data) for one in self._held[self.urls[at]]) > self._spool.max_bytes // 2:
+            return False  # it answers some frames, and postpones many: memory is bounded
         if at == self._choice.current(now_s):
             return True
         return self._choice.may_try(at, now_s) and not self._held[self.urls[at]]

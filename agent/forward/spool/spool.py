@@ -53,7 +53,7 @@ class Spool:
         bindings: Bindings | None = None,
     ) -> None:
         self._bindings = bindings
-        self._max_bytes = max_bytes
+        self.max_bytes = self._max_bytes = max_bytes
         self._backlog = backlog
         self._clock_s = clock_s
         #: Notified of each change; agent/forward/lanes.py shares it.
