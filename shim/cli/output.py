@@ -19,8 +19,24 @@ from shim.cli.times import utc
 MAX_DRAWN: Final = 6
 
 
-def answer(data: Mapping[str, Any], width: int, *, draw: bool, colour: bool) -> str:
-    """Format an answer's `data` as a table, and a matrix also as a chart if `draw` is on."""
+def only_metric(data: Mapping[str, Any]) -> str:
+    """Return the metric whose values all series of an answer are, which so have its unit; "" for none.
+
+    Functions that change the unit of values drop the name. Histograms also have counts, which have no unit.
+    """
+    if data["resultType"] not in ("vector", "matrix") or not data["result"]:
+        return ""
+    if any("histogram" in series or "histograms" in series for series in data["result"]):
+        return ""
+    names: set[str] = {series["metric"].get("__name__", "") for series in data["result"]}
+    return names.pop() if len(names) == 1 else ""
+
+
+def answer(data: Mapping[str, Any], width: int, *, draw: bool, colour: bool, unit: str = "") -> str:
+    """Format an answer's `data` as a table, and a matrix also as a chart if `draw` is on.
+
+    `unit` is that of all values.
+    """
     result = data["result"]
     match data["resultType"]:
         case "scalar":
@@ -29,9 +45,11 @@ def answer(data: Mapping[str, Any], width: int, *, draw: bool, colour: bool) -> 
             return str(result[1])
         case "vector":
             rows = [[series_name(s["metric"]), v] for s, v in zip(result, _samples(result), strict=True)]
-            return table(("series", "value"), rows, right=(1,)) if rows else "no series"
+            value = f"value ({unit})" if unit else "value"
+            return table(("series", value), rows, right=(1,)) if rows else "no series"
         case _:
-            return _matrix(result, width, draw=draw, colour=colour)
+            shown = _matrix(result, width, draw=draw, colour=colour)
+            return f"{shown}\n\nunit: {unit}" if unit else shown
 
 
 def _samples(result: Sequence[Mapping[str, Any]]) -> list[str]:

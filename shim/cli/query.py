@@ -17,7 +17,7 @@ from typing import Any, Final
 from agent.cli.common import report_error
 from shim.cli.client import AskError, ask
 from shim.cli.options import api_options
-from shim.cli.output import answer, as_csv, explanation
+from shim.cli.output import answer, as_csv, explanation, only_metric
 from shim.cli.times import positive_duration_s, time_s, with_negative_values
 
 #: Options whose value may begin with `-` and a digit: they are refused with the form that is accepted.
@@ -85,7 +85,19 @@ def _formatted(args: argparse.Namespace, data: Mapping[str, Any]) -> str:
     terminal = sys.stdout.isatty()
     width = min(shutil.get_terminal_size((80, 24)).columns, 120)
     draw = terminal if args.chart is None else args.chart
-    return answer(data, width, draw=draw, colour=terminal and "NO_COLOR" not in os.environ)
+    colour = terminal and "NO_COLOR" not in os.environ
+    return answer(data, width, draw=draw, colour=colour, unit=_unit(args, only_metric(data)))
+
+
+def _unit(args: argparse.Namespace, metric: str) -> str:
+    """Ask for the unit of a metric; "" where it is unknown, as the answer itself is there."""
+    if not metric:
+        return ""
+    try:
+        told = ask(args.url, "/api/v1/metadata", {"metric": metric}, dict(args.header), method="GET")
+        return str(next(iter(told["data"].get(metric, ())), {}).get("unit", ""))
+    except AskError:
+        return ""
 
 
 def explain(argv: Sequence[str]) -> int:

@@ -57,6 +57,6 @@ def ranked(metrics: Sequence[Mapping[str, Any]], types: Mapping[str, Sequence[Ma
     rows = []
     for one in sorted(metrics, key=lambda m: (-float(m["value"][1]), m["metric"].get("__name__", ""))):
         name = one["metric"].get("__name__", "")
-        kind = next((entry["type"] for entry in types.get(name, ())), "")
-        rows.append([name, kind, one["value"][1]])
-    return table(("metric", "type", "series"), rows, right=(2,)) if rows else "no series"
+        described = next(iter(types.get(name, ())), {})
+        rows.append([name, described.get("type", ""), described.get("unit", ""), one["value"][1]])
+    return table(("metric", "type", "unit", "series"), rows, right=(3,)) if rows else "no series"

@@ -27,10 +27,11 @@ def test_top_has_the_metric_with_the_most_series_first() -> None:
         {"metric": {"__name__": "a"}, "value": [0, "3"]},
         {"metric": {"__name__": "c"}, "value": [0, "12"]},
     ]
-    assert ranked(metrics, {"c": [{"type": "gauge"}], "a": [{"type": "counter"}]}).splitlines() == [
-        "metric  type     series",
-        "c       gauge        12",
-        "a       counter       3",
-        "b                     3",
+    described = {"c": [{"type": "gauge", "unit": "seconds"}], "a": [{"type": "counter", "unit": ""}]}
+    assert ranked(metrics, described).splitlines() == [
+        "metric  type     unit     series",
+        "c       gauge    seconds      12",
+        "a       counter                3",
+        "b                              3",
     ]
     assert ranked([], {}) == "no series"

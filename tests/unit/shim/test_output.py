@@ -9,7 +9,7 @@ import pytest
 from agent.cli.text_table import numbers
 from shim.cli.chart import chart
 from shim.cli.heatmap import heatmap
-from shim.cli.output import MAX_DRAWN, answer, as_csv, explanation
+from shim.cli.output import MAX_DRAWN, answer, as_csv, explanation, only_metric
 
 
 def _show(data: dict[str, Any], *, draw: bool = False) -> str:
@@ -185,3 +185,19 @@ def test_explanation_prints_each_stage() -> None:
         "-- granularity_s\n60",
     ]
     assert explanation({"statements": []}) == "-- statements\n"
+
+
+def test_values_of_one_metric_have_its_unit() -> None:
+    one, other = {"__name__": "a_seconds", "r": "/"}, {"__name__": "b_bytes"}
+
+    def data(*metrics: dict[str, str], kind: str = "vector", **more: Any) -> dict[str, Any]:
+        return {"resultType": kind, "result": [{"metric": m, "value": [4, "2"], **more} for m in metrics]}
+
+    assert only_metric(data(one, {**one, "r": "/x"})) == "a_seconds"
+    assert [only_metric(data(*metrics)) for metrics in ((one, other), ({"r": "/"},), ())] == [""] * 3
+    assert only_metric(data(one, histogram=[4, {}])) == ""
+    assert only_metric({"resultType": "scalar", "result": [4, "2"]}) == ""
+    shown = answer(data(one), 40, draw=False, colour=False, unit="seconds").splitlines()
+    assert shown == ["series            value (seconds)", 'a_seconds{r="/"}                2']
+    matrix = {"resultType": "matrix", "result": [{"metric": one, "values": [[0, "1"]]}]}
+    assert answer(matrix, 40, draw=False, colour=False, unit="seconds").endswith("\n\nunit: seconds")
