@@ -95,7 +95,7 @@ def _unit(args: argparse.Namespace, metric: str) -> str:
         return ""
     try:
         told = ask(args.url, "/api/v1/metadata", {"metric": metric}, dict(args.header), method="GET")
-        return str(next(iter(told["data"].get(metric, ())), {}).get("unit", ""))
+        return next((str(entry.get("unit", "")) for entry in told["data"].get(metric, ())), "")
     except AskError:
         return ""
 
