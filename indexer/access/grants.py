@@ -28,11 +28,9 @@ from typing import ClassVar, Final
 MAX_ID: Final = 2**32 - 1
 #: The last org of a tenant: that after it has the rows of `meterhouse doctor --write`.
 MAX_ORG_ID: Final = MAX_ID - 1
-#: The end of every error about an id of an org or a project.
-ID_EXPECTED: Final = (
-    f"expected 1 to {MAX_ID}, as tables have 32 bits for it;"
-    f" the org {MAX_ID} is reserved for meterhouse doctor"
-)
+#: The end of every error about an id of a project, and of one that may be an org's.
+PROJECT_EXPECTED: Final = f"expected 1 to {MAX_ID}, as tables have 32 bits for it"
+ID_EXPECTED: Final = f"{PROJECT_EXPECTED}; the org {MAX_ID} is reserved for meterhouse doctor"
 WHOLE: Final = "*"
 #: Maximum bytes of a presented credential; no token is longer.
 MAX_CREDENTIAL_BYTES: Final = 4_096

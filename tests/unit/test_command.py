@@ -66,7 +66,7 @@ def test_check_config_prints_what_it_reads(tmp_path: Path, capsys: pytest.Captur
         file.write_text(printed)
         assert meterhouse.main(["check-config", "--config", str(file), *options]) == 0
         assert capsys.readouterr().out == printed
-    assert tomllib.loads(printed).keys() == {"agent", "indexer", "shim"}
+    assert tomllib.loads(printed).keys() == {"agent", "indexer", "log", "shim"}
 
 
 def test_environment_wins(

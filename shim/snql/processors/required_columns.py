@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from indexer.access.grants import ID_EXPECTED, MAX_ID
+from indexer.access.grants import ID_EXPECTED, MAX_ID, PROJECT_EXPECTED
 from shim.model.errors import BadData, Forbidden
 from shim.model.tenancy import Tenant
 
@@ -43,7 +43,8 @@ def narrowed(
 def _check(column: str, ids: Collection[int]) -> None:
     wrong = [i for i in ids if not 1 <= i <= MAX_ID]
     if wrong or not ids:
-        raise BadData(f"{column} = {_shown(wrong)}: {ID_EXPECTED}")
+        expected = PROJECT_EXPECTED if column == "project_id" else ID_EXPECTED
+        raise BadData(f"{column} = {_shown(wrong)}: {expected}")
 
 
 def _shown(ids: Collection[int]) -> str:
