@@ -133,7 +133,8 @@ class Inserter:
         identities = self._identities
         if identities is None:
             return units
-        return [u for u in units if not (is_remembered(u.identity) and identities.has(u.identity))]
+        stored = identities.stored_of([u.identity for u in units if is_remembered(u.identity)])
+        return [u for u in units if u.identity not in stored]
 
     def _is_legacy(self, units: Sequence[AcceptedFrame]) -> bool:
         """Return whether a batch was begun before migration 5: the old views know its tokens."""

@@ -124,18 +124,24 @@ class StoredIdentities:
 
     def has(self, identity: str) -> bool:
         """Return whether the identity was written and has not expired. Raises StoreError."""
-        source, block, bit = bit_of(identity)
+        return bool(self.stored_of([identity]))
+
+    def stored_of(self, identities: Collection[str]) -> set[str]:
+        """Return those that were written and have not expired; asks once at most. Raises StoreError."""
+        places = {identity: bit_of(identity) for identity in identities}
+        wanted = {(source, block) for source, block, _ in places.values()}
         with self._lock:
-            mask = self._masks.get((source, block))
+            masks = {key: self._masks[key] for key in wanted & self._masks.keys()}
             writes = self._writes
-        if mask is None:
-            mask = self._read(source, block)
+        if unknown := wanted - masks.keys():
+            read = dict.fromkeys(unknown, 0) | self._read(unknown)
+            masks |= read
             with self._lock:
-                if writes == self._writes:  # else it may be one of those just written
-                    self._masks[source, block] = mask
-                    if len(self._masks) > _MAX_CACHED:
+                if writes == self._writes:  # else they may be some of those just written
+                    self._masks |= read
+                    while len(self._masks) > _MAX_CACHED:
                         self._masks.popitem(last=False)
-        return bool(mask >> bit & 1)
+        return {i for i, (source, block, bit) in places.items() if masks[source, block] >> bit & 1}
 
     def latest(self, max_identities: int) -> list[str]:
         """Return the highest identity of each of the rows written last. Raises StoreError."""
@@ -185,5 +191,16 @@ class StoredIdentities:
         sql = f"SELECT 1 FROM {IDENTITIES} WHERE source >= {{a:String}} AND source < {{b:String}} LIMIT 1"
         return bool(self._store.rows(sql, {"a": first, "b": end}))
 
-    def _read(self, source: str, block: int) -> int:
-        return self.read([source], block, block).get((source, block), 0)
+    def _read(self, keys: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Return the masks of the rows with these sources and blocks."""
+        columns: dict[str, ColumnData] = {
+            "source": [source for source, _ in keys],
+            "block": np.fromiter((block for _, block in keys), np.uint64, len(keys)),
+        }
+        rows = self._store.rows(
+            f"SELECT source, block, groupBitOr(mask) FROM {IDENTITIES}"
+            " WHERE source GLOBAL IN (SELECT source FROM wanted)"
+            " AND (source, block) GLOBAL IN (SELECT source, block FROM wanted) GROUP BY source, block",
+            sent=[SentTable("wanted", columns)],
+        )
+        return {(source, int(block)): int(mask) for source, block, mask in rows}

@@ -23,7 +23,7 @@ from indexer.settings import JournalSettings, Settings
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.frame_to_columns import DAY_S
 from indexer.write.journal_file import open_journal
-from indexer.write.stored_identities import StoredIdentities
+from indexer.write.stored_identities import StoredIdentities, bit_of
 from shim.allinone.command import up
 from tests.support.frames import FrameRows, counter_frame, make_frame
 
@@ -228,3 +228,30 @@ async def test_an_agent_is_told_how_long_frames_are_remembered(indexer: Indexer)
     answer = read_answer((await indexer.post(PATH, encode_beat(beat))).decode())
     assert answer.remembers_s == 14 * DAY_S
     assert abs(answer.now_ms - time.time() * 1000) < 60_000
+
+
+@pytest.mark.parametrize("dsn", ["migrated_dsn", "migrated_http_dsn"])
+def test_a_batch_is_looked_up_by_one_statement(
+    dsn: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One for each of its frames took seconds when ClickHouse came back."""
+    store = open_store(request.getfixturevalue(dsn), pool=1)
+    written = [f"agent-{i}/{i * 40}" for i in range(0, 200, 2)]
+    absent = [f"agent-{i}/{i * 40}" for i in range(1, 200, 2)] + ["agent-0/64", "x y"]
+    masks: dict[tuple[str, int], int] = {}
+    for source, block, bit in map(bit_of, written):
+        masks[source, block] = 1 << bit
+    StoredIdentities(store, 14, lambda: 1_795_000_000_000).write("t", masks)
+    asked: list[str] = []
+    rows = store.rows
+
+    def counted(sql: str, *args: Any, **kwargs: Any) -> Any:
+        asked.append(sql)
+        return rows(sql, *args, **kwargs)
+
+    monkeypatch.setattr(store, "rows", counted)
+    identities = StoredIdentities(store, 14, lambda: 1_795_000_000_000)
+    for _ in range(2):  # the second time from memory
+        assert identities.stored_of([*written, *absent]) == set(written)
+        assert len(asked) == 1
+    store.close()
