@@ -15,6 +15,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 pytest_plugins = [
+    "tests.support.logging_state",
     "tests.support.memory_folder",
     "tests.support.failure_summary",
     "tests.support.chdb",

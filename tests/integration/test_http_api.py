@@ -541,7 +541,7 @@ async def test_too_many_samples(loaded: Store, query: str) -> None:
 async def test_a_store_that_is_gone(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     async with serving(store) as client:
         store.command("DROP TABLE series")
-        with caplog.at_level(logging.ERROR):
+        with caplog.at_level(logging.ERROR, "shim"):
             status, error_type, text = (await client.ask("query", {"query": "temp", **AT})).error
         assert (status, error_type) == (500, "internal")
         assert text.startswith("the store lacks a table or column (code 60)")

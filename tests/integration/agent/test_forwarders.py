@@ -34,7 +34,7 @@ class Agent:
         self._forwarders: Forwarders | None = None
 
     def start(self, **forward: Any) -> Forwarders:
-        quick = {"failover_s": 0.3, "return_s": 0.3, "timeout_s": 1.0, "drain_s": 0.1, "connections": 2}
+        quick = {"failover_s": 0.3, "return_s": 0.3, "timeout_s": 60.0, "drain_s": 0.1, "connections": 2}
         tree = {"urls": self._urls, "backoff_s": 0.01, "max_backoff_s": 0.1} | quick | forward
         self.settings = AgentSettings(
             name="a",
@@ -53,6 +53,10 @@ class Agent:
         for body in bodies:
             self._made += 1
             self.spool.put(EncodedFrame(f"a/1/{self._made}", body, 1, self._made, 1, 1_000))
+
+    def until_unsent(self, frames: int) -> None:
+        """Wait until this many frames are unsent: an agent repeats a frame whose answer it has not read."""
+        wait_until(lambda: self.spool.unsent_frames == frames, f"{frames} unsent frames")
 
     def stop(self) -> None:
         if self._forwarders is not None:
@@ -95,8 +99,7 @@ def test_a_frame_that_one_may_have_waits_for_it(agent: Agent, indexers: list[Fak
     wait_until(lambda: sending.lanes.current() == second.url)
     agent.make(b"three")
     wait_until(lambda: second.accepted == [b"three"])
-    held = {url: count for url, (count, _) in sending.targets().items()}
-    assert held[second.url] == 0
+    wait_until(lambda: sending.targets()[second.url][0] == 0, "its answer is counted")
     assert sending.failures_in_a_row == 0, "the one that gets new frames works"
     first.always = None
     wait_until(lambda: first.accepted == [b"one", b"two"])
@@ -104,7 +107,7 @@ def test_a_frame_that_one_may_have_waits_for_it(agent: Agent, indexers: list[Fak
     agent.make(b"four")
     wait_until(lambda: first.accepted == [b"one", b"two", b"four"])
     assert second.bodies == [b"three"]
-    assert sending.sent_frames == 4
+    wait_until(lambda: sending.sent_frames == 4, "the last answer is counted")
 
 
 def test_a_frame_whose_connection_was_refused_is_free(agent: Agent, indexers: list[FakeIndexer]) -> None:
@@ -113,7 +116,7 @@ def test_a_frame_whose_connection_was_refused_is_free(agent: Agent, indexers: li
     sending = agent.start()
     agent.make(b"one", b"two")
     wait_until(lambda: sorted(second.accepted) == [b"one", b"two"])
-    assert sending.lanes.current() == second.url
+    wait_until(lambda: sending.lanes.current() == second.url)
     first.restart()
 
 
@@ -127,6 +130,7 @@ def test_bindings_survive_a_restart_and_a_release_is_said(agent: Agent, indexers
     wait_until(lambda: sending.lanes.current() == second.url)
     agent.make(b"two")
     wait_until(lambda: second.accepted == [b"two"])
+    agent.until_unsent(1)
     assert HOP_HEADER not in second.headers[0]
     agent.again(gone=[first.url], journals_lost=[first.url])
     wait_until(lambda: second.accepted == [b"two", b"one"])
@@ -146,6 +150,7 @@ def test_an_indexer_that_is_not_listed_any_more_is_waited_for(
     agent.make(b"two")
     wait_until(lambda: second.accepted == [b"two"])
     wait_until(lambda: sending.lanes.held_frames() == {second.url: 0, first.url: 1})
+    agent.until_unsent(1)
     agent.again(urls=[second.url], gone=[first.url])
     wait_until(lambda: second.accepted == [b"two", b"one"])
 
@@ -163,6 +168,7 @@ def test_frames_of_another_indexer_wait_when_urls_is_empty_again(
     agent.make(b"two")
     wait_until(lambda: second.accepted == [b"two"])
     wait_until(lambda: sending.lanes.held_frames() == {second.url: 0, first.url: 1})
+    agent.until_unsent(1)
     agent.again(urls=[], url=second.url, gone=[first.url])
     wait_until(lambda: second.accepted == [b"two", b"one"])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 
 import msgspec
 import pytest
@@ -15,15 +14,6 @@ from agent.runtime.logs import Log
 from agent.runtime.reload_actions import ReloadActions
 
 STARTED = load(AgentFile, "")
-
-
-@pytest.fixture(autouse=True)
-def levels() -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in (None, "meterhouse", "indexer", "shim")]
-    before = [logger.level for logger in loggers]
-    yield
-    for logger, level in zip(loggers, before, strict=True):
-        logger.setLevel(level)
 
 
 def reload(text: str, caplog: pytest.LogCaptureFixture) -> tuple[list[str], list[str]]:

@@ -49,7 +49,7 @@ async def test_a_file_is_read_again_when_it_changes(tmp_path: Path, caplog: pyte
     assert (await opens(authenticator, "old"), await opens(authenticator, "newer")) == (None, Tenant(1, 2))
     clock.s = 3.0
     file.write_text("newest\n")
-    with caplog.at_level(logging.ERROR):
+    with caplog.at_level(logging.ERROR, "indexer"):
         assert await opens(authenticator, "newer") == Tenant(1, 2)  # a broken file changes nothing
     assert "line 1" in caplog.text
     assert "newest" not in caplog.text

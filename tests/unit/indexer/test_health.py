@@ -71,7 +71,7 @@ def test_a_writer_that_stalls() -> None:
 
 
 def test_the_log_has_one_line_a_minute_and_one_for_each_change(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "indexer")
     clock = Clock()
     health = Health(clock)
     for code in (516, 516, 516, 241, 241):

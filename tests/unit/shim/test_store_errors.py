@@ -36,7 +36,7 @@ def test_what_a_client_is_told(
     words: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with caplog.at_level(logging.ERROR):
+    with caplog.at_level(logging.ERROR, "shim"):
         told = query_error(StoreError(SECRET, retryable=retryable, code=code, name="A_NAME"), "abc123")
     assert type(told) is kind
     assert words in str(told)
