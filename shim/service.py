@@ -1,7 +1,10 @@
 """The shim as a running server: opens its parts, listens, stops in order.
 
-Stopping: no new connections, requests in flight get a few seconds to finish, then engine, pool and store
-close. The store is closed only when it was opened here.
+Starting (`_start`): sockets, threads, store, the parts of queries (shim/parts/query_parts.py), the HTTP
+application, then the work at ticks (shim/parts/tick_work.py) and the warming of caches.
+
+Stopping: no new connections, requests in flight get a few seconds to finish, then the parts end in the
+reverse order. The store is closed only when it was opened here.
 """
 
 from __future__ import annotations
@@ -12,14 +15,12 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
-import msgspec
 from aiohttp import web
 
 from agent.config.host_port import format_host_port, parse_host_port
@@ -27,7 +28,6 @@ from agent.runtime.logs import Log
 from agent.runtime.reload_actions import ReloadAction, ReloadActions
 from agent.runtime.service_manager import ServiceManager
 from indexer.access.grants import EntryError
-from indexer.clickhouse.schema.eras import eras_for_reading
 from indexer.clickhouse.store import Store, open_store
 from indexer.clickhouse.wait_for_store import started
 from indexer.deletion.deletion_request import DeletionRequest, DeletionResult
@@ -39,44 +39,31 @@ from indexer.http.web_pages import WebPageRules
 from indexer.intern.series import Change
 from indexer.subscriptions.messages_of_subscriptions import SubscriptionWrites
 from indexer.write.insert_feed import InsertFeed
-from shim.catalog import Catalog, MetadataQueries
+from shim.catalog import MetadataQueries
 from shim.engine.cache_warmer import CacheWarmer
-from shim.engine.engine import QueryEngine
-from shim.engine.live_edge import Agents, LiveEdge, TableAgents
-from shim.engine.retention_eras import RetentionEras
+from shim.engine.live_edge import Agents
 from shim.http.admission import Admission
 from shim.http.app import make_app
 from shim.http.context import HttpContext
 from shim.http.house_sources import Beside, open_house
-from shim.http.ingest_limits import limits_of
 from shim.http.readable_store import open_when_readable
 from shim.http.server import Runner
-from shim.indexers.deletions import DeleteSeries, local_deletions, remote_deletions
-from shim.indexers.indexer_client import IndexerClient
 from shim.indexers.message_writes import TakeMessages
 from shim.metrics import ShimMetrics
 from shim.model.tenancy import Proxy, Tenant, TenantResolver, entries
 from shim.notify.server_notices import ServerNotices
-from shim.read.cell_cache.setup import CellCache
-from shim.rules.notify.alert_notifier import AlertNotifier
-from shim.rules.running_rules import TEMPLATE_THREADS, RunningRules
+from shim.parts.local_indexer import LocalIndexer
+from shim.parts.query_parts import QueryParts, open_query_parts
+from shim.parts.tick_work import TickWork
 from shim.settings import ShimSettings
-from shim.snql.service import Languages
-from shim.subscriptions.remote_writes import RemoteWrites, Write, local_writes
+from shim.subscriptions.remote_writes import Write
 from shim.subscriptions.subscription_book import SubscriptionBook
-from shim.subscriptions.subscription_jobs import SubscriptionJobs
 from shim.subscriptions.webhook_rules import WebhookRules
-from shim.ticks.lease import Lease
-from shim.ticks.redis_lease import open_lease
 
 _log = logging.getLogger("shim.service")
 
 #: How long requests in flight may take to finish when the server stops.
 GRACE_S = 5.0
-#: Queries of rules that may wait for a slot: one of each group.
-_RULES_WAITING = 1_000_000
-
-T = TypeVar("T")
 
 
 class ShimService:
@@ -112,31 +99,26 @@ class ShimService:
         beside: Beside | None = None,
         reloads: ReloadActions | None = None,
     ) -> None:
-        self._beside = beside
-        self.reloads = reloads or ReloadActions(Log("shim.reload"))
-        self._limits = limits
-        self._subscribe = subscribe
-        self._evaluating: Sequence[asyncio.Task[None]] = ()
-        self._lease: Lease | None = None
-        self._take_messages = take_messages
-        self._delete = delete
-        self._rules: RunningRules | None = None
-        self._agents = agents
-        self._table: TableAgents | None = None
         self._settings = settings
-        self._insert_feed = insert_feed
-        self._recent = recent
-        self._warmer: CacheWarmer | None = None
         self._store = store
-        self._owned: Store | None = None
-        self._version = version
-        self._changes = changes
+        self._indexer = LocalIndexer(
+            version=version,
+            changes=changes,
+            insert_feed=insert_feed,
+            agents=agents,
+            limits=limits,
+            subscribe=subscribe,
+            take_messages=take_messages,
+            delete=delete,
+        )
+        self._recent = recent
+        self._beside = beside
         self.metrics = metrics or ShimMetrics()
+        self.reloads = reloads or ReloadActions(Log("shim.reload"))
         self._notices = ServerNotices()
-        self._notifier: AlertNotifier | None = None
+        self._owned: Store | None = None
         self._runner: Runner | None = None
-        self._engine: QueryEngine | None = None
-        self._pool: ThreadPoolExecutor | None = None
+        self._ends = AsyncExitStack()
         host, self.port = parse_host_port(settings.listen)
         self.host = host or "0.0.0.0"  # noqa: S104  # `:9090` means every address
         self._socks = socks if socks is not None else []
@@ -173,73 +155,92 @@ class ShimService:
             raise
 
     async def _start(self) -> None:
-        settings = self._settings
+        """Open the parts in order. Each leaves its end in `_ends`: the last one opened is closed first."""
+        settings, indexer = self._settings, self._indexer
         authenticator = _authenticator(settings)
         tls = listener_tls("shim.tls", settings.tls)
         proxy = Proxy(settings.tenancy)
         _warn(settings, authenticator, proxy)
         if not self._socks:
             await self.bind()
-        self._pool = ThreadPoolExecutor(settings.concurrency + 2, thread_name_prefix="shim")
-        store = self._store or await self._open(tls)
-        eras = await self._in_pool(
-            partial(RetentionEras, partial(eras_for_reading, store, settings.retention))
-        )
-        settings = self._settings = msgspec.structs.replace(settings, retention=eras.retention())
-        catalog = Catalog(store, settings, self._version, self.metrics, changes=self._changes)
-        blocks = self._blocks(store)
+        pool = self._open_pool()
+        store = self._store or await self._open_store(pool, tls)
+        queries = await open_query_parts(store, settings, indexer, self.metrics, pool, self._ends)
+        settings = queries.settings
         shared = settings.tenancy.mode != "single"
-        turns = Admission(settings.concurrency, settings.max_waiting, self.metrics, shared=shared)
-        agents = self._agents
-        if agents is None and not store.embedded:
-            agents = self._table = TableAgents(store)
-        edge = LiveEdge(settings.settle_s, agents)
-        self._engine = QueryEngine(store, catalog, settings, blocks=blocks, edge=edge, eras=eras.present)
-        languages = Languages(self._engine, catalog, settings)
-        write = self._writes()
-        running = settings.rules.concurrency
-        rule_turns, slow_turns, templates = (
-            Admission(count, _RULES_WAITING, ShimMetrics(), shared=shared)
-            for count in (running, running, TEMPLATE_THREADS)
+        slots = Admission(settings.concurrency, settings.max_waiting, self.metrics, shared=shared)
+        url = settings.external_url or self.url
+        work = TickWork(queries, slots, indexer.take_messages, self.metrics, self._notices, url)
+        write = indexer.subscription_writes(settings.indexers)
+        context = self._context(queries, work, slots, write, pool, authenticator, proxy)
+        house = open_house(store, queries.catalog, context.explorer, settings, self._beside)
+        await self._listen(make_app(context, house), tls)
+        await work.start(write, pool, self.reloads, self._ends)
+        _log.info("listening url=%s tenancy=%s", self.url, settings.tenancy.mode)
+        if indexer.version is not None:
+            self._warm(queries, slots, pool)
+
+    def _open_pool(self) -> ThreadPoolExecutor:
+        """Open the threads for all blocking calls. A store of our own is closed after them."""
+        pool = ThreadPoolExecutor(self._settings.concurrency + 2, thread_name_prefix="shim")
+        self._ends.push_async_callback(self._close_store)
+        self._ends.push_async_callback(asyncio.to_thread, pool.shutdown, wait=True, cancel_futures=True)
+        return pool
+
+    async def _open_store(self, pool: ThreadPoolExecutor, tls: ListenerTls | None) -> Store:
+        """Return its own store once an indexer has made the tables: a user who may only read will do."""
+        settings = self._settings
+        self._owned = await open_when_readable(
+            lambda count: open_store(settings.dsn, pool=count, cluster=settings.cluster),
+            2 * settings.concurrency + 2,
+            partial(asyncio.get_running_loop().run_in_executor, pool),
+            lambda app: self._make_runner(app, tls),
+            self._socks,
         )
-        self._rules = RunningRules(
-            settings, self._engine, edge, rule_turns, slow_turns, templates, turns, self.metrics,
-            self._take_messages,
-        )  # fmt: skip
-        context = HttpContext(
+        return self._owned
+
+    async def _close_store(self) -> None:
+        owned, self._owned = self._owned, None
+        if owned is not None:
+            await asyncio.to_thread(owned.close)
+
+    def _context(
+        self,
+        queries: QueryParts,
+        work: TickWork,
+        slots: Admission,
+        write: Write | None,
+        pool: ThreadPoolExecutor,
+        authenticator: Authenticator,
+        proxy: Proxy,
+    ) -> HttpContext:
+        """Return the state that all handlers share."""
+        settings, store = queries.settings, queries.store
+        webhooks = WebhookRules(settings)
+        return HttpContext(
             settings=settings,
-            engine=self._engine,
-            explorer=MetadataQueries(catalog, settings),
-            languages=languages,
-            rules=self._rules,
-            subscriptions=SubscriptionBook(
-                store, write, settings.max_query_bytes, webhooks=WebhookRules(settings)
-            ),
+            engine=queries.engine,
+            explorer=MetadataQueries(queries.catalog, settings),
+            languages=queries.languages,
+            rules=work.rules,
+            subscriptions=SubscriptionBook(store, write, settings.max_query_bytes, webhooks=webhooks),
             gate=TenantResolver(settings.tenancy),
             proxy=proxy,
             pages=WebPageRules(self.host, settings.http.allowed_hosts),
             authenticator=authenticator,
             metrics=self.metrics,
-            turns=turns,
-            pool=self._pool,
+            turns=slots,
+            pool=pool,
             now_ms=lambda: time.time_ns() // 1_000_000,
             started_ms=time.time_ns() // 1_000_000,
             ping=lambda: store.command("SELECT 1"),
             notices=self._notices,
             reloads=self.reloads,
-            alertmanagers=lambda: self._notifier.urls if self._notifier else (),
-            limits=self._limits or limits_of(settings.indexers),
-            delete=self._deletions(),
-            retention=eras.retention,
+            alertmanagers=lambda: work.notifier.urls,
+            limits=self._indexer.limits_or_remote(settings.indexers),
+            delete=self._indexer.deletions(settings.indexers),
+            retention=queries.eras.retention,
         )
-        house = open_house(store, catalog, context.explorer, settings, self._beside)
-        await self._listen(make_app(context, house), tls)
-        await self._evaluate(store, write, languages, edge)
-        _log.info("listening url=%s tenancy=%s", self.url, settings.tenancy.mode)
-        if self._version is not None:
-            recent = self._recent if settings.cache.restore_s else None
-            self._warmer = CacheWarmer(catalog, blocks, recent, settings.cache.restore_s, lambda: turns.busy)
-            asyncio.get_running_loop().run_in_executor(self._pool, self._warmer.run, _only(settings))
 
     async def _listen(self, app: web.Application, tls: ListenerTls | None) -> None:
         """Serve the application on the bound sockets."""
@@ -248,45 +249,6 @@ class ShimService:
         while self._socks:
             sock = self._socks.pop(0)
             await self._runner.site(sock, min(512, self._settings.http.max_connections)).start()
-
-    async def _evaluate(
-        self, store: Store, write: Write | None, languages: Languages, edge: LiveEdge
-    ) -> None:
-        """Begin the ticks of rules and subscriptions, and the notifier of alerts."""
-        settings = self._settings
-        assert self._rules is not None
-        assert self._pool is not None
-        url = settings.external_url or self.url
-        self._notifier = AlertNotifier(settings, url, self.metrics, self._notices)
-        await self._notifier.start()
-        self._lease = open_lease(settings.lease, self.metrics)
-        self._rules.start(self._notifier, self._lease, url, self._notices)
-        self.reloads.add("rules", self._rules.reload)
-        self.reloads.add("alertmanagers", self._notifier.reload)
-        if write is not None and settings.subscriptions.evaluate:
-            jobs = SubscriptionJobs(store, write, settings, self.metrics, self._lease, self._pool)
-            self._evaluating = jobs.start(languages, edge)
-
-    def _writes(self) -> Write | None:
-        """Return the way to store subscriptions; None where no indexer is known."""
-        if self._subscribe is not None:
-            return local_writes(self._subscribe)
-        indexers = self._settings.indexers
-        return RemoteWrites(IndexerClient(indexers)) if indexers.urls else None
-
-    def _deletions(self) -> DeleteSeries | None:
-        """Return the way to delete samples; None where no indexer is known."""
-        if self._delete is not None:
-            return local_deletions(self._delete)
-        indexers = self._settings.indexers
-        return remote_deletions(IndexerClient(indexers)) if indexers.urls else None
-
-    def _blocks(self, store: Store) -> CellCache | None:
-        """None where they are off, or where others may write to the store."""
-        settings = self._settings
-        if self._insert_feed is None or not settings.cache.max_bytes or not store.embedded:
-            return None
-        return CellCache(store, settings.cache, settings.retention, self._insert_feed, self.metrics)
 
     def _make_runner(self, app: web.Application, tls: ListenerTls | None) -> Runner:
         settings, closed = self._settings, self.metrics.connections_closed
@@ -301,20 +263,14 @@ class ShimService:
             handler_cancellation=True,  # a client that goes away takes its query along
         )
 
-    def _in_pool(self, call: Callable[[], T]) -> Awaitable[T]:
-        return asyncio.get_running_loop().run_in_executor(self._pool, call)
-
-    async def _open(self, tls: ListenerTls | None) -> Store:
-        """Return its own store once an indexer has made the tables: a user who may only read will do."""
-        pool = 2 * self._settings.concurrency + 2
-        self._owned = await open_when_readable(
-            lambda pool: open_store(self._settings.dsn, pool=pool, cluster=self._settings.cluster),
-            pool,
-            self._in_pool,
-            lambda app: self._make_runner(app, tls),
-            self._socks,
-        )
-        return self._owned
+    def _warm(self, queries: QueryParts, slots: Admission, pool: ThreadPoolExecutor) -> None:
+        """Warm the caches in the background, as the last run left them; this run's end notes its own."""
+        cache = queries.settings.cache
+        recent = self._recent if cache.restore_s else None
+        warmer = CacheWarmer(queries.catalog, queries.cells, recent, cache.restore_s, lambda: slots.busy)
+        self._ends.push_async_callback(asyncio.to_thread, warmer.remember)
+        self._ends.callback(warmer.stop)
+        asyncio.get_running_loop().run_in_executor(pool, warmer.run, _only(queries.settings))
 
     async def stop(self) -> None:
         """Stop listening, wait for requests in flight, close everything. A second call does nothing."""
@@ -322,40 +278,7 @@ class ShimService:
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
-        rules, self._rules = self._rules, None
-        if rules is not None:
-            await rules.stop()
-        await self._stop_evaluating()
-        notifier, self._notifier = self._notifier, None
-        if notifier is not None:
-            await notifier.stop()
-        warmer, self._warmer = self._warmer, None
-        if warmer is not None:
-            warmer.stop()
-            await asyncio.to_thread(warmer.remember)
-        engine, self._engine = self._engine, None
-        pool, self._pool = self._pool, None
-        owned, self._owned = self._owned, None
-        if engine is not None:
-            await asyncio.to_thread(engine.close)
-        table, self._table = self._table, None
-        if table is not None:
-            await asyncio.to_thread(table.close)
-        if pool is not None:
-            await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
-        if owned is not None:
-            await asyncio.to_thread(owned.close)
-
-    async def _stop_evaluating(self) -> None:
-        """End the work on ticks, and let other shims go on with it at once."""
-        evaluating, self._evaluating = self._evaluating, ()
-        for task in evaluating:
-            task.cancel()
-        if evaluating:
-            await asyncio.wait(evaluating)
-        lease, self._lease = self._lease, None
-        if lease is not None:
-            await lease.close()
+        await self._ends.aclose()
 
 
 def _warn(settings: ShimSettings, authenticator: Authenticator, proxy: Proxy) -> None:
