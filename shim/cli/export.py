@@ -22,6 +22,7 @@ import msgspec
 from agent.cli.common import report_error
 from agent.runtime.replace_file import replace_file
 from shim.cli.client import AskError, ask
+from shim.cli.export_parquet import ExportError, to_parquet
 from shim.cli.export_rows import COLUMNS, QUERIES, OpenMetricsRows, csv_rows, kind_of, selector_of
 from shim.cli.options import api_options
 from shim.cli.series_spool import SeriesSpool
@@ -33,10 +34,6 @@ MAX_POINTS: Final = 50_000
 #: Steps of one answer: below the API's bound of points of a series.
 _MAX_STEPS: Final = 5_000
 _BUCKET_S: Final = 10
-
-
-class ExportError(Exception):
-    """The export cannot start: the command line, the file or its state are wrong."""
 
 
 class ExportJob(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -281,31 +278,6 @@ class Exporter:
         os.fsync(out.fileno())
         self._state.metric, self._state.at_s, self._state.size = metric, at_s, out.tell()
         replace_file(state_path(self._file), msgspec.json.encode(self._state))
-
-
-def to_parquet(rows: Path, file: Path) -> None:
-    """Write the CSV file as Parquet, by the embedded ClickHouse. Raises ExportError, OSError."""
-    try:
-        import chdb
-    except ModuleNotFoundError:
-        raise ExportError(
-            "parquet: chdb is not installed; try: pip install 'meterhouse[all]', or --format csv"
-        ) from None
-    columns = "name String, type String, value Nullable(Float64), timestamp DateTime('UTC'), tags String,"
-    columns += " count Nullable(Float64), sum Nullable(Float64), buckets String"
-    file.unlink(missing_ok=True)
-    try:
-        chdb.query(  # type: ignore[no-untyped-call]
-            f"SELECT * FROM file('{_quoted(rows)}', 'CSVWithNames', '{_quoted(columns)}')"
-            f" INTO OUTFILE '{_quoted(file)}' FORMAT Parquet"
-        )
-    except RuntimeError as e:  # a full disk
-        file.unlink(missing_ok=True)
-        raise OSError(f"{file}: not written: {str(e)[:200]}") from None
-
-
-def _quoted(text: object) -> str:
-    return str(text).replace("\\", "\\\\").replace("'", "\\'")
 
 
 def _progress(text: str) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from shim.cli.export import Exporter, ExportError, ExportJob, ExportState, state_path
+from shim.cli.export import Exporter, ExportJob, ExportState, state_path
+from shim.cli.export_parquet import ExportError
 
 BUCKETS = 12
 JOB = ExportJob("m", "csv", 10, 0, BUCKETS * 10)
