@@ -1,10 +1,6 @@
 """The agent as a whole: listeners -> core -> frames -> spool -> forwarder.
 
-Owns the clock, the order of starting and stopping, and when buckets are flushed:
-
-* `delay_ms` after the end of each bucket; lines for older buckets at most `late_ms` after they arrived;
-* everything at once when the core is full (it does so by itself), and at the end.
-
+Owns the clock and the order of starting and stopping. agent/frame_maker.py flushes buckets and makes frames.
 Once per bucket a heartbeat reports the agent's progress to the indexer (agent/forward/heartbeat_sender.py).
 
 Starting: read the last values of gauges, then listen. Stopping (SIGTERM, SIGINT or `Loop.stop`): stop
@@ -18,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import signal
 import socket
 import threading
 import time
@@ -34,26 +29,26 @@ from agent.core.factory import open_core
 from agent.core.saved_gauges import SavedGauges, open_directory
 from agent.forward.heartbeat_sender import AnswerHandlers, HeartbeatSender, LineCounts
 from agent.forward.open_metadata_sender import open_metadata_sender
-from agent.forward.open_sending import open_sending
+from agent.forward.open_sending import OpenedSending, open_sending
 from agent.forward.spool.age import SpoolAge
 from agent.forward.spool.open_spool import open_bindings, open_spool, steady_clock
-from agent.forward.spool.record import EncodedFrame
 from agent.forward.spool.timers import SpoolTimers
+from agent.frame_maker import FrameMaker, whole_buckets
 from agent.mapping.open_mapper import open_mapper
 from agent.net.fd_limit import connection_limit
 from agent.receive.listeners import Listeners, stream_listeners
 from agent.runtime import logs
 from agent.runtime.clock import Clock
 from agent.runtime.loop import Loop
-from agent.runtime.reload_actions import Hangup, ReloadAction, ReloadActions
+from agent.runtime.loop_signals import loop_signals
+from agent.runtime.reload_actions import ReloadAction
 from agent.runtime.service_manager import ServiceManager
 from agent.settings import AgentSettings, Tls
 from agent.telemetry.admin_http import AdminServer
 from agent.telemetry.metrics import MetricSources, exposition
 from agent.telemetry.refused_lines import RefusedLines
 from agent.telemetry.top_series import top_series
-from agent.wire.frame import BUCKET_SECONDS, Sender, encode
-from agent.wire.restamp import restamped
+from agent.wire.frame import Sender
 
 if TYPE_CHECKING:
     from agent.receive.tls_listener import TlsAcceptor
@@ -61,13 +56,6 @@ if TYPE_CHECKING:
 # The agent's own data has no reference cycles (agent/aggregate/state.py): searching for them in a million
 # cells would only cost time. A young collection per 100,000 new objects remains for those of libraries.
 _GC_THRESHOLDS: Final = (100_000, 1_000, 1_000)
-#: Maximum batches read between two frames, when packets pile up.
-_TURNS_PER_FRAME: Final = 16
-_BUCKET_MS: Final = BUCKET_SECONDS * 1000
-#: SIGHUP does not read these again.
-_NEEDS_RESTART: Final = "settings and the mapping"
-#: After a clock jump rows may belong to buckets that ended this long ago.
-_BEFORE_JUMP_MS: Final = 6 * _BUCKET_MS
 
 
 class Addresses(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +101,7 @@ def run(
                 on_reload=on_reload,
             )
     logs.setup()
-    with _signals(loop, on_reload), _little_garbage_collection():
+    with loop_signals(loop, on_reload), _little_garbage_collection():
         agent = Agent(settings, loop, start_wait_s)
         try:
             agent.start()
@@ -129,34 +117,6 @@ def run(
 
 
 @contextlib.contextmanager
-def _signals(loop: Loop, on_reload: Mapping[str, ReloadAction]) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals belong to the main thread
-        return
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    before = [signal.signal(number, lambda *_: loop.stop()) for number in numbers[:2]]
-    hangup, reloads = Hangup(), ReloadActions(logs.Log(), _NEEDS_RESTART)
-    for name, action in on_reload.items():
-        reloads.add(name, action)
-
-    def run() -> None:
-        reloads.run_at_once()
-
-    def hung_up(*_: object) -> None:
-        if hangup.is_of_terminal():
-            loop.stop()
-        else:
-            loop.call_soon_threadsafe(run)
-
-    before.append(signal.signal(signal.SIGHUP, hung_up))
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
 def _little_garbage_collection() -> Iterator[None]:
     before = gc.get_threshold()
     gc.set_threshold(*_GC_THRESHOLDS)
@@ -164,11 +124,6 @@ def _little_garbage_collection() -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*before)
-
-
-def _whole_buckets(time_ms: int) -> int:
-    """Return the end of the last bucket that ended by this time."""
-    return time_ms // _BUCKET_MS * _BUCKET_MS
 
 
 def _acceptor(section: str, settings: Tls, log: logs.Log) -> TlsAcceptor | None:
@@ -181,6 +136,17 @@ def _acceptor(section: str, settings: Tls, log: logs.Log) -> TlsAcceptor | None:
     return TlsAcceptor(listener_contexts(section, settings, log), log)
 
 
+def _sender(settings: AgentSettings) -> Sender:
+    """Return the sender of all frames of this process."""
+    return Sender(
+        agent=settings.name or socket.gethostname(),
+        epoch=time.time_ns(),
+        org_id=settings.org_id,
+        project_id=settings.project_id,
+        retention_days=settings.retention_days,
+    )
+
+
 class Agent:
     """The parts of one running agent: `start`, then the loop runs, then `stop`."""
 
@@ -190,22 +156,19 @@ class Agent:
         self._log = logs.Log()
         self._loop = loop
         self._thread = threading.get_ident()
-        self._framing = False  # a call of _make_frames is scheduled
-        self._turns = 0  # of the loop since the last frame
-        mapper = open_mapper(settings, self._log)
-        self._core = open_core(settings, mapper, self._woken, self._log)
+        self._clock = Clock(round(settings.max_skew_s * 1000))
+        self._mapper = open_mapper(settings, self._log)
+        self._core = open_core(settings, self._mapper, self._woken, self._log)
         self._steady_ms = steady_clock()
         bindings = open_bindings(settings)
         self._spool = open_spool(settings, self._steady_ms, self._log, start_wait_s, bindings)
         self._spool_age = SpoolAge(self._spool, settings.spool.max_age_s, self._log)
         checkpoint_ms = settings.spool.checkpoint_ms
         self._timers = SpoolTimers(loop, self._spool, self._log, checkpoint_ms, self._checkpoint)
-        self._clock = Clock(round(settings.max_skew_s * 1000))
-        self._ahead_ms = 0  # how far rows now being framed are ahead, after the clock jumped back
         sending = open_sending(settings, self._spool, bindings, self._log)
         self._forwarder = sending.forwarder
         self._announcer = open_metadata_sender(
-            mapper, settings, self._log, sending.credentials, sending.open_channel
+            self._mapper, settings, self._log, sending.credentials, sending.open_channel
         )
         tcp_tls = _acceptor("agent.tcp_tls", settings.tcp_tls, self._log)
         self._ops_tls = _acceptor("agent.ops_tls", settings.ops_tls, self._log)
@@ -214,32 +177,39 @@ class Agent:
         )
         directory = open_directory(settings.state_dir, self._log, start_wait_s)
         self._state = SavedGauges(directory, self._core, loop, self._log, settings.state_interval_s)
-        self._sender = Sender(
-            agent=settings.name or socket.gethostname(),
-            epoch=time.time_ns(),
-            org_id=settings.org_id,
-            project_id=settings.project_id,
-            retention_days=settings.retention_days,
+        sender = _sender(settings)
+        flushed_ms = whole_buckets(self._clock.now_ms())
+        self._beats = self._heartbeats(sender, sending, flushed_ms)
+        self._sources = self._metric_sources()
+        self._frames = FrameMaker(
+            settings, loop, sender, self._sources, flushed_ms, lambda: self._inputs.behind, self._log
         )
-        self._sequence = 1  # of the next frame
-        # Buckets that ended by these times were flushed, and are in frames.
-        self._flushed_ms = self._framed_ms = _whole_buckets(self._clock.now_ms())
-        self._beats = HeartbeatSender(
-            settings.forward,
-            self._sender,
+        self._refused = RefusedLines(self._core, loop, self._log)
+        self._ops: AdminServer | None = None
+        self._ready = False
+        self.addresses = Addresses()
+
+    def _heartbeats(self, sender: Sender, sending: OpenedSending, flushed_ms: int) -> HeartbeatSender:
+        """Return the sender of heartbeats; their answers tell the indexer's time."""
+        return HeartbeatSender(
+            self._settings.forward,
+            sender,
             self._spool,
-            self._framed_ms,
+            flushed_ms,
             self._log,
             credentials=sending.credentials,
             handlers=AnswerHandlers(
                 clock=self._clock,
                 open_channel=sending.open_channel,
-                retimed=lambda: loop.call_soon_threadsafe(self._look_at_clock),
+                retimed=lambda: self._loop.call_soon_threadsafe(self._frames.look_at_clock),
                 remembers=self._spool_age.remembers,
             ),
             counts=self._line_counts,
         )
-        self._sources = MetricSources(
+
+    def _metric_sources(self) -> MetricSources:
+        """Return the parts whose counters /metrics shows."""
+        return MetricSources(
             core=self._core,
             inputs=self._inputs,
             spool=self._spool,
@@ -249,20 +219,16 @@ class Agent:
             beats=self._beats,
             clock=self._clock,
             state=self._state,
-            mapper=mapper,
+            mapper=self._mapper,
             announcer=self._announcer,
             ops_tls=self._ops_tls,
         )
-        self._refused = RefusedLines(self._core, loop, self._log)
-        self._ops: AdminServer | None = None
-        self._ready = False
-        self.addresses = Addresses()
 
     def start(self) -> None:
         """Bind all sockets, waiting for those in use, and start reading. Raises OSError."""
         self._state.start()
         self._inputs.open(self._start_wait_s)
-        self._flush_later()
+        self._frames.start()
         self._timers.start()
         if self._settings.ops:
             self._ops = AdminServer(
@@ -298,120 +264,24 @@ class Agent:
         return f"{problem} ({failures} failures in a row; frames are kept {kept})" if failures else ""
 
     def _receive(self, lines: bytes, client: bytes) -> None:
-        self._make_room()
+        self._frames.make_room()
         self._core.add(lines, self._clock.now_ms(), client)
-
-    def _make_room(self) -> None:
-        while self._core.full and self._make_frame():
-            pass
 
     def _woken(self) -> None:
         """Schedule frames after an early flush of the core; called from any thread."""
         if threading.get_ident() == self._thread:
-            self._hand_over(True)
-            self._make_room()
+            self._frames.hand_over(True)
+            self._frames.make_room()
         else:
-            self._loop.call_soon_threadsafe(partial(self._hand_over, True))
+            self._loop.call_soon_threadsafe(partial(self._frames.hand_over, True))
 
-    def _flush_later(self) -> None:
-        now_ms, flush = self._clock.now_ms(), self._settings.flush
-        bucket_left_ms = _BUCKET_MS - (now_ms - flush.delay_ms) % _BUCKET_MS
-        self._loop.call_later(min(bucket_left_ms, flush.late_ms) / 1000, self._flush)
+    def _checkpoint(self) -> bool:
+        return self._frames.checkpoint()
 
     def _line_counts(self) -> LineCounts:
         """Return the counts for heartbeats; called in their thread."""
         stats = self._core.stats
         return LineCounts(stats.lines, {reason.value: n for reason, n in stats.bad.items() if n})
-
-    def _look_at_clock(self) -> None:
-        """Flush all buckets after a clock jump, and continue with the new time."""
-        jump_ms = self._clock.jump_ms()
-        self._core.set_clock_base(self._clock.base_ms)
-        if not jump_ms:
-            return
-        offset_ms, skew_ms = self._clock.offset_ms, self._clock.skew_ms
-        self._log.warning(
-            "clock",
-            jumped_s=jump_ms / 1000,
-            ahead_of_indexer_s=skew_ms / 1000,
-            stamped_by="the indexer's time" if offset_ms else "this machine's clock",
-        )
-        now_ms = self._clock.now_ms()
-        self._ahead_ms = max(-jump_ms, self._ahead_ms, 0)
-        flushed = self._core.flush_all(now_ms)
-        self._flushed_ms = _whole_buckets(now_ms)
-        self._framed_ms = min(self._framed_ms, self._flushed_ms - _BEFORE_JUMP_MS)
-        self._beats.restart(self._framed_ms)
-        self._hand_over(flushed)
-
-    def _flush(self) -> None:
-        self._look_at_clock()
-        until_ms = self._clock.now_ms() - self._settings.flush.delay_ms
-        flushed = self._core.flush(until_ms)
-        ended = _whole_buckets(until_ms) > self._flushed_ms  # then a heartbeat reports it, even without rows
-        self._flushed_ms = max(self._flushed_ms, _whole_buckets(until_ms))
-        self._hand_over(flushed, ended=ended)
-        self._flush_later()
-
-    def _checkpoint(self) -> bool:
-        """Flush the open buckets, unless those of the last checkpoint are not in frames yet."""
-        if not self._framing:
-            self._hand_over(self._core.flush_all(self._clock.now_ms()))
-            return True
-        return False
-
-    def _hand_over(self, flushed: bool, *, ended: bool = False) -> None:
-        """Schedule making frames, if rows were flushed or a bucket has `ended`."""
-        if not flushed and not ended:
-            return
-        if flushed:
-            self._sources.last_flush_s = time.time()
-        if not self._framing:
-            self._framing = True
-            self._loop.call_soon(self._make_frames)
-
-    def _make_frames(self) -> None:
-        """Make a frame and reschedule. Sockets go first, but only for a while: frames free memory."""
-        if self._inputs.behind and self._turns < _TURNS_PER_FRAME:
-            self._turns += 1
-        else:
-            self._turns = 0
-            self._framing = self._make_frame()
-        if self._framing:
-            self._loop.call_soon(self._make_frames)
-
-    def _make_frame(self) -> bool:
-        """Make one frame of flushed rows and put it into the spool; return False if nothing was left."""
-        flush, now_ms = self._settings.flush, self._clock.now_ms()
-        frame = self._core.next_frame(
-            self._sender,
-            self._sequence,
-            now_ms,
-            max_rows=flush.max_frame_rows,
-            max_bytes=flush.max_frame_bytes,
-        )
-        if frame is None:
-            self._ahead_ms = 0
-            self._framed()
-            return False
-        if self._ahead_ms:
-            future_ms = self._settings.aggregate.future_s * 1000 + _BUCKET_MS
-            frame, moved = restamped(frame, now_ms, future_ms, self._ahead_ms)
-            self._sources.restamped_rows += moved
-        frame = msgspec.structs.replace(frame, flushed_until_ms=self._framed_ms)
-        made_ms = self._steady_ms()
-        self._spool.put(
-            EncodedFrame(frame.identity, encode(frame), frame.rows, self._sequence, frame.lines, made_ms),
-            at_once=self._settings.spool.checkpoint_ms > 0,
-        )
-        self._sequence += 1
-        return True
-
-    def _framed(self) -> None:
-        """Record that no flushed rows wait: the heartbeat may report it when these frames are settled."""
-        if self._flushed_ms > self._framed_ms:
-            self._framed_ms = self._flushed_ms
-            self._beats.flushed(self._framed_ms, self._sequence - 1)
 
     def stop(self, *, orphaned: bool = False) -> bool:
         """Read the rest from the kernel, flush, send until the deadline; return whether nothing is lost.
@@ -427,12 +297,7 @@ class Agent:
             if self._ops:
                 self._ops.stop()
         self._inputs.close()
-        self._look_at_clock()
-        now_ms = self._clock.now_ms()
-        self._hand_over(self._core.flush_all(now_ms))
-        self._flushed_ms = max(self._flushed_ms, _whole_buckets(now_ms))
-        while self._make_frame():
-            pass
+        self._frames.finish()
         self._refused.look()
         self._state.stop()
         at_once = orphaned and self._spool.on_disk

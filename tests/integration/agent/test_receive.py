@@ -300,7 +300,7 @@ def test_a_full_memory_flushes_early_and_then_waits(make: Make, udp: Udp) -> Non
         udp[1].send(b"x%d:1|c" % i)
     rows = 0
     receiving.loop.until(receiving.woken.is_set)
-    if receiver.threads:  # else the caller makes room, see agent/service.py
+    if receiver.threads:  # else the caller makes room, see agent/frame_maker.py
         receiving.loop.until(lambda: receiver.received.pauses)
         assert receiver.received.packets < 2_000
         assert receiving.core.entries < 300

@@ -1,0 +1,45 @@
+"""The signals of a process that runs a loop: SIGTERM and SIGINT end it, SIGHUP reads files again."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from agent.runtime import logs
+from agent.runtime.loop import Loop
+from agent.runtime.reload_actions import Hangup, ReloadAction, ReloadActions
+
+#: SIGHUP does not read these again.
+_NEEDS_RESTART: Final = "settings and the mapping"
+
+
+@contextlib.contextmanager
+def loop_signals(loop: Loop, on_reload: Mapping[str, ReloadAction]) -> Iterator[None]:
+    """Handle the signals while the block runs; only the main thread can."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals belong to the main thread
+        return
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = [signal.signal(number, lambda *_: loop.stop()) for number in numbers[:2]]
+    hangup, reloads = Hangup(), ReloadActions(logs.Log(), _NEEDS_RESTART)
+    for name, action in on_reload.items():
+        reloads.add(name, action)
+
+    def run() -> None:
+        reloads.run_at_once()
+
+    def hung_up(*_: object) -> None:
+        if hangup.is_of_terminal():
+            loop.stop()
+        else:
+            loop.call_soon_threadsafe(run)
+
+    before.append(signal.signal(signal.SIGHUP, hung_up))
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
