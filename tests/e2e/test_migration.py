@@ -1,36 +1,45 @@
-"""A store, a journal and settings of commit 3b2ee7e, opened with today's code: the answers are the same."""
+"""Stores, journals, settings and requests of each release since 3b2ee7e, opened with today's code."""
 
 from __future__ import annotations
 
 import json
 import tarfile
 import urllib.request
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
 
-from tests.e2e.product import Starter, Up
+from tests.e2e.product import Starter, Up, wait_for
+from tests.support.releases import END_S, SentRequest, SentValue, folder_of, read_sent, releases
 
 pytestmark = pytest.mark.e2e
 
-FIXTURE: Final = Path(__file__).parents[1] / "fixtures" / "store_3b2ee7e"
-#: The end of the fixture's 30 minutes, Unix seconds.
-END_S: Final = 1_795_825_800
-#: How old the fixture may become before a line in its time is moved.
+#: How old a fixture may become before a line in its time is moved.
 TEN_YEARS_S: Final = 10 * 366 * 86_400
 
 
-def _open_old_store(start: Starter) -> Up:
-    """Start the product on a copy of the fixture's data directory with the fixture's settings."""
-    with tarfile.open(FIXTURE / "data.tar.xz") as archive:
-        archive.extractall(start.folder, filter="tar")
-    return start.up(
-        environ={
-            "METERHOUSE_CONFIG": str(FIXTURE / "meterhouse.toml"),
-            "METERHOUSE_AGENT__AGGREGATE__LATENESS_S": str(TEN_YEARS_S),
-        }
-    )
+@pytest.fixture(scope="module", params=releases("data.tar.xz"))
+def release(request: pytest.FixtureRequest) -> str:
+    """Provide the name of a release whose store there is."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def opened(release: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """Provide the product on a copy of a release's data directory, with the settings of then."""
+    starter = Starter(tmp_path_factory.mktemp("opened"))
+    try:
+        with tarfile.open(folder_of(release) / "data.tar.xz") as archive:
+            archive.extractall(starter.folder, filter="tar")
+        yield starter.up(
+            environ={
+                "METERHOUSE_CONFIG": str(folder_of(release) / "meterhouse.toml"),
+                "METERHOUSE_AGENT__AGGREGATE__LATENESS_S": str(TEN_YEARS_S),
+            }
+        )
+    finally:
+        starter.clear()
 
 
 def _sorted(data: Any) -> Any:
@@ -41,26 +50,54 @@ def _sorted(data: Any) -> Any:
     return data
 
 
-def _post_frame(up: Up) -> int:
-    url = up.find(r"frames +(http\S+)")[1]
-    request = urllib.request.Request(url, data=(FIXTURE / "frame.bin").read_bytes(), method="POST")
+def _post(up: Up, sent: SentRequest) -> int:
+    request = urllib.request.Request(
+        up.indexer + sent.path, data=sent.body, headers={"Content-Type": sent.content_type}, method="POST"
+    )
     with urllib.request.urlopen(request, timeout=30) as response:
         status: int = response.status
         return status
 
 
-def test_an_old_store_answers_the_same(start: Starter) -> None:
-    up = _open_old_store(start)
-    for asked in json.loads((FIXTURE / "answers.json").read_text()):
-        found = up.api.data(asked["path"], **asked["parameters"])
+def _wait_for(up: Up, wanted: SentValue) -> None:
+    found: list[float | None] = [None]
+
+    def reached() -> bool:
+        found[0] = up.api.one(wanted.query, END_S)
+        return found[0] == wanted.value
+
+    try:
+        wait_for(reached, wanted.query, 60)
+    except AssertionError:
+        raise AssertionError(f"{wanted.query} gives {found[0]}, not {wanted.value}") from None
+
+
+def test_an_old_store_answers_the_same(opened: Up, release: str) -> None:
+    for asked in json.loads((folder_of(release) / "answers.json").read_text()):
+        found = opened.api.data(asked["path"], **asked["parameters"])
         assert _sorted(found) == _sorted(asked["data"]), asked["parameters"]
 
 
-def test_an_old_journal_knows_its_frames_and_the_store_goes_on(start: Starter) -> None:
-    up = _open_old_store(start)
+def test_an_old_journal_knows_its_frames_and_the_store_goes_on(opened: Up, release: str) -> None:
     total = "sum(increase(old_framed[30m]))"
-    assert up.api.one(total, END_S) == 7.0
-    assert _post_frame(up) == 200  # the journal of then knows it: stored already
-    up.send([f"old.framed:5|c|#a:b|T{END_S - 600}"])
-    up.api.wait_until(total, END_S, 12.0)
-    assert up.terminate() == 0
+    assert opened.api.one(total, END_S) == 7.0
+    frame = (folder_of(release) / "frame.bin").read_bytes()
+    known = SentRequest("/v1/frames", "application/x-meterhouse-frame", frame)
+    assert _post(opened, known) == 200  # the journal of then knows it: stored already
+    opened.send([f"old.framed:5|c|#a:b|T{END_S - 600}"])
+    opened.api.wait_until(total, END_S, 12.0)
+
+
+def test_requests_of_old_agents_count_once(opened: Up) -> None:
+    """Frames and heartbeats of each release's agent, sent twice, and a message."""
+    for release in releases("sent.json"):
+        sent = read_sent(release)
+        for request in sent.requests:
+            again = 1 if request.path == "/v1/messages" else 2  # without a key each message counts
+            assert [_post(opened, request) for _ in range(again)] == [200] * again, (release, request.path)
+        for value in sent.values:
+            _wait_for(opened, value)
+
+
+def test_the_product_ends_well(opened: Up) -> None:
+    assert opened.terminate() == 0, opened.output

@@ -1,0 +1,75 @@
+"""The spool, the state and the settings of each release, read by today's code."""
+
+from __future__ import annotations
+
+import struct
+import tarfile
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from agent.config.load import load
+from agent.core.saved_gauges import NAME, VERSION
+from agent.forward.spool.backlog import Backlog
+from agent.runtime.state_dir import StateDir
+from agent.settings import AgentSettings, LogSettings
+from agent.wire import frame as wire
+from indexer.settings import Settings
+from shim.settings import ShimSettings
+from tests.support.cores.rows import CORES, new_core, take_rows
+from tests.support.releases import LEVEL, SpooledTruth, folder_of, read_sent, releases
+
+DAY_MS = 86_400_000
+
+
+def unpacked(release: str, folder: Path) -> SpooledTruth:
+    """Unpack the agent's directories, and return the truth about them."""
+    with tarfile.open(folder_of(release) / "agent.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    truth = read_sent(release).spooled
+    assert truth is not None
+    return truth
+
+
+@pytest.mark.parametrize("release", releases("agent.tar.xz"))
+def test_a_spool_of_then_has_all_frames(release: str, tmp_path: Path) -> None:
+    truth = unpacked(release, tmp_path)
+    found = Backlog(tmp_path / "spool", 1 << 20, 86_400.0, lambda: truth.at_ms)
+    lines, total = 0, 0.0
+    while (taken := found.take()) is not None:
+        frame = wire.decode(taken[0].data)
+        lines += taken[0].lines
+        total += sum(value for (value,) in struct.iter_unpack("<d", frame.counters.value))
+        found.done(taken[1])
+    found.close()
+    assert (total, lines, found.damaged.frames) == (truth.total, truth.lines, 0)
+
+
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("release", releases("agent.tar.xz"))
+def test_a_delta_of_a_gauge_adds_to_its_value_of_then(release: str, core: str, tmp_path: Path) -> None:
+    truth = unpacked(release, tmp_path)
+    state = StateDir(str(tmp_path / "state"))
+    values = state.read(NAME, VERSION)
+    state.close()
+    assert values
+    running = new_core(core, AgentSettings())
+    running.import_last_values(values, truth.at_ms)
+    running.add(f"{LEVEL}:+1|g".encode(), truth.at_ms + 1_000)
+    running.flush_all(truth.at_ms + DAY_MS)
+    (last,) = [row[4][1] for row in take_rows(running)["gauge"]]
+    assert struct.unpack("<d", struct.pack("<Q", last))[0] == truth.level + 1.0
+    running.close()
+
+
+class _SettingsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    agent: AgentSettings = AgentSettings()
+    log: LogSettings = LogSettings()
+    indexer: Settings = Settings()
+    shim: ShimSettings = ShimSettings()
+
+
+@pytest.mark.parametrize("release", releases("settings.toml"))
+def test_all_settings_of_then_are_accepted(release: str) -> None:
+    assert isinstance(load(_SettingsFile, (folder_of(release) / "settings.toml").read_text()), _SettingsFile)
