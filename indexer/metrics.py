@@ -127,7 +127,17 @@ class Metrics:
         self.cached = make.gauge("cached_strings", "Strings whose ids are kept in the process")
         self.strings = make.gauge("strings", "Strings by how their id was obtained", "fetch_type")
         self.collisions = make.gauge("string_collisions", "Strings that met another one's id")
-        self.cache_failures = make.gauge("redis_failures", "Failed calls of the shared cache")
+        self.redis_failures = make.gauge(
+            "redis_failures",
+            "Failed calls of indexer.redis_url, for its cache and for rates",
+            "use",
+            "reason",
+        )
+        self.redis_ignored = make.gauge(
+            "redis_ignored_values",
+            "Values of the shared cache that another program wrote: unreadable, or wrong_id",
+            "reason",
+        )
         self.cache_skipped = make.gauge(
             "redis_skipped", "Calls of the shared cache not tried after a failure"
         )

@@ -418,7 +418,7 @@ class IndexerService:
             m.catalog_resets.set(self._watch.resets)
         m.held_bytes.set(self.held_bytes)
         m.cached.set(len(self._lru))
-        show_catalog(m, self.registry, self._strings, self._redis)
+        show_catalog(m, self.registry, self._strings, self._redis, self._shared_rates)
         show_agents(m, self.agents, self._heartbeats, _now_ms())
         if self._pending is not None:
             m.pending_requests.set(len(self._pending))

@@ -64,6 +64,7 @@ class ShimMetrics:
         self.lease_failures = counter(
             "meterhouse_shim_lease_failures",
             "Calls to shim.lease.redis_url that failed; without a lease nothing is evaluated.",
+            ["reason"],
         )
 
     def _add_notifications(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import md5
 from itertools import repeat
@@ -17,10 +18,10 @@ from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
-import redis
 
 from indexer.intern.keys import cache_keys
 from indexer.intern.redis_client import open_redis
+from indexer.intern.redis_faults import REDIS_ERRORS, RedisFault, redis_fault
 
 Namespace = Literal["ingest", "query"]
 
@@ -28,6 +29,10 @@ TTL_S = 7_200
 JITTER_S = 1_200
 #: The key of the strings created last, beside the keys of strings.
 _NEWEST = "newest"
+#: Ids and orgs end here, and have no more digits than this: Python refuses to parse thousands of them.
+_IDS = 1 << 64
+_ORGS = 1 << 32
+_MAX_DIGITS = 20
 
 
 def make_cache_key(key: str) -> str:
@@ -151,8 +156,13 @@ class Circuit:
         self._lock = threading.Lock()
         self._open = False
         self._closing = threading.Event()
-        self.failures = 0
+        self.faults: Counter[RedisFault] = Counter()
         self.skipped = 0
+
+    @property
+    def failures(self) -> int:
+        """Failed calls."""
+        return self.faults.total()
 
     @property
     def closed(self) -> bool:
@@ -165,10 +175,10 @@ class Circuit:
             self.skipped += self._open
             return not self._open
 
-    def failed(self) -> None:
+    def failed(self, error: Exception) -> None:
         """Stop using the service until it answers again."""
         with self._lock:
-            self.failures += 1
+            self.faults[redis_fault(error)] += 1
             if self._open or self._closing.is_set():
                 return
             self._open = True
@@ -182,7 +192,7 @@ class Circuit:
         while not self._closing.wait(self._rest_s):
             try:
                 self._probe()
-            except (redis.RedisError, OSError):
+            except REDIS_ERRORS:
                 continue
             with self._lock:
                 self._open = False
@@ -213,6 +223,8 @@ class RedisCache:
         self._prefix = f"{namespace}:"
         self._ttl_s = ttl_s
         self._jitter_s = jitter_s
+        #: Values of other programs, which are no ids and were ignored.
+        self.unreadable = 0
         self.circuit = Circuit(self._redis.ping, rest_s)
 
     def use_database(self, database_id: str) -> None:
@@ -226,8 +238,8 @@ class RedisCache:
             text = " ".join(f"{org_id}:{string_id}" for org_id, string_id in ids)
             try:
                 self._redis.set(self._prefix + _NEWEST, text, ex=self._ttl_s + self._jitter_s)
-            except (redis.RedisError, OSError):
-                self.circuit.failed()
+            except REDIS_ERRORS as e:
+                self.circuit.failed(e)
 
     def newest(self) -> list[tuple[int, int]]:
         """Return the pair stored last by any indexer; nothing if Redis does not answer."""
@@ -235,12 +247,14 @@ class RedisCache:
             return []
         try:
             value = self._redis.get(self._prefix + _NEWEST)
-        except (redis.RedisError, OSError):
-            self.circuit.failed()
+        except REDIS_ERRORS as e:
+            self.circuit.failed(e)
             return []
-        pairs = value.decode(errors="replace").split() if isinstance(value, bytes) else []
-        found = [pair.partition(":")[::2] for pair in pairs]
-        return [(int(org), int(of)) for org, of in found if org.isdecimal() and of.isdecimal()]
+        pairs = value.split() if isinstance(value, bytes) else []
+        found = [
+            (_number(org, _ORGS), _number(of, _IDS)) for org, _, of in (p.partition(b":") for p in pairs)
+        ]
+        return [(org, of) for org, of in found if org is not None and of is not None]
 
     def get_many(self, keys: Sequence[str]) -> dict[str, int | None]:
         """Return the ids of keys; None for a miss."""
@@ -248,11 +262,13 @@ class RedisCache:
         if keys and self.circuit.allows():
             try:
                 values = self._redis.mget([self._key(k) for k in keys])
-            except (redis.RedisError, OSError):
-                self.circuit.failed()
-        cache_keys = map(make_cache_key, keys)
-        found = dict(zip(cache_keys, map(_id, values), strict=True)) if len(values) == len(keys) else {}
-        return self._format_results(keys, found)
+            except REDIS_ERRORS as e:
+                self.circuit.failed(e)
+        if len(values) != len(keys):
+            return self._format_results(keys, {})
+        ids = list(map(_id, values))
+        self.unreadable += sum(value is not None for value in values) - sum(of is not None for of in ids)
+        return self._format_results(keys, dict(zip(map(make_cache_key, keys), ids, strict=True)))
 
     def get(self, key: str) -> int | None:
         """Return the id of a key; None for a miss."""
@@ -268,8 +284,8 @@ class RedisCache:
                     jitter_s = random.randint(0, self._jitter_s)  # noqa: S311  # spreads load, guards nothing
                     pipe.set(self._key(key), value, ex=self._ttl_s + jitter_s)
                 pipe.execute()
-        except (redis.RedisError, OSError):
-            self.circuit.failed()
+        except REDIS_ERRORS as e:
+            self.circuit.failed(e)
 
     def delete(self, key: str) -> None:
         """Drop a key."""
@@ -277,8 +293,8 @@ class RedisCache:
             return
         try:
             self._redis.delete(self._key(key))
-        except (redis.RedisError, OSError):
-            self.circuit.failed()
+        except REDIS_ERRORS as e:
+            self.circuit.failed(e)
 
     def close(self) -> None:
         """Close the client and end the probes."""
@@ -297,6 +313,10 @@ class RedisCache:
 
 def _id(value: object) -> int | None:
     """Parse a value of Redis as an id; anything else is a miss."""
-    if isinstance(value, bytes) and value.isdigit() and 0 < int(value) < 1 << 64:
-        return int(value)
-    return None
+    return _number(value, _IDS) if isinstance(value, bytes) else None
+
+
+def _number(text: bytes, end: int) -> int | None:
+    """Parse decimal digits as a number from 1 to below `end`; None for anything else."""
+    number = int(text) if text.isdigit() and len(text) <= _MAX_DIGITS else 0
+    return number if 0 < number < end else None

@@ -37,6 +37,9 @@ class IdStore(Protocol):
 
     collisions: int
 
+    def first_id(self, org_id: int, string: str) -> int:
+        """Return the id that a string has unless it met another one's; nothing is looked up."""
+
     def find(self, keys: KeyCollection) -> KeyResults:
         """Return the ids of the strings that exist."""
 
@@ -61,6 +64,10 @@ class MemoryIdStore:
         self._strings: dict[tuple[int, int], str] = {}
         self._lock = threading.Lock()
         self.collisions = 0
+
+    def first_id(self, org_id: int, string: str) -> int:
+        """Return the id that a string has unless it met another one's."""
+        return self._hash_id(org_id, string, 0)
 
     def find(self, keys: KeyCollection) -> KeyResults:
         """Return the ids of the strings that exist."""
@@ -122,6 +129,10 @@ class ClickHouseIdStore:
         self._today = today
         self._hash_id = hash_id
         self.collisions = 0
+
+    def first_id(self, org_id: int, string: str) -> int:
+        """Return the id that a string has unless it met another one's."""
+        return self._hash_id(org_id, string, 0)
 
     def find(self, keys: KeyCollection) -> KeyResults:
         """Return the ids of the strings that exist."""

@@ -43,6 +43,8 @@ class StringIndexer:
         self._caches = tuple(caches)
         self._orgs_with_static: set[int] = set()
         self.fetched: dict[FetchType, int] = dict.fromkeys(FetchType, 0)
+        #: Ids in a shared cache that are not those of their strings, and were ignored.
+        self.wrong_ids = 0
 
     @property
     def collisions(self) -> int:
@@ -69,7 +71,7 @@ class StringIndexer:
         for depth, cache in enumerate(caches[asked:], asked):
             missing = results.get_unmapped_keys(keys)
             if missing.size:
-                hits = _from_cache(cache, missing)
+                hits = self._from_cache(cache, missing)
                 self._fill(hits, caches[:depth])
                 results = results.merge(hits)
         missing = results.get_unmapped_keys(keys)
@@ -142,7 +144,7 @@ class StringIndexer:
         keys = KeyCollection({org_id: strings})
         results = _static(keys)
         for cache in self._caches:
-            results = results.merge(_from_cache(cache, results.get_unmapped_keys(keys)))
+            results = results.merge(self._from_cache(cache, results.get_unmapped_keys(keys)))
         missing = results.get_unmapped_keys(keys)
         if missing.size:
             got = self._ids.find(missing)
@@ -165,6 +167,29 @@ class StringIndexer:
         for org_id in keys.mapping.keys() - self._orgs_with_static:
             self._ids.put(org_id, STATIC_IDS)
             self._orgs_with_static.add(org_id)
+
+    def _from_cache(self, cache: StringCache, keys: KeyCollection) -> KeyResults:
+        results = KeyResults()
+        for org_id, strings in keys.mapping.items():
+            ordered = list(strings)
+            if isinstance(cache, NearCache):
+                near = _find(cache, org_id, ordered)
+                hits = {ordered[at]: int(near[at]) for at in np.flatnonzero(near).tolist()}
+            else:
+                hits = self._from_shared(cache, org_id, ordered)
+            results.add(org_id, hits, FetchType.CACHE_HIT)
+        return results
+
+    def _from_shared(self, cache: StringCache, org_id: int, strings: list[str]) -> dict[str, int]:
+        """Return the ids in a shared cache that are those of their strings: other programs may write there.
+
+        Of strings that met another one's id the store alone knows the id.
+        """
+        found = cache.get_many(cache_keys(org_id, strings)).values()  # in the order of the keys
+        present = [(s, i) for s, i in zip(strings, found, strict=True) if i is not None]
+        hits = {s: i for s, i in present if i == self._ids.first_id(org_id, s)}
+        self.wrong_ids += len(present) - len(hits)
+        return hits
 
     @staticmethod
     def _fill(results: KeyResults, caches: Sequence[StringCache]) -> None:
@@ -202,18 +227,4 @@ def _static(keys: KeyCollection) -> KeyResults:
     results = KeyResults()
     for org_id, strings in keys.mapping.items():
         results.add(org_id, {s: STATIC_IDS[s] for s in strings & STATIC_IDS.keys()}, FetchType.HARDCODED)
-    return results
-
-
-def _from_cache(cache: StringCache, keys: KeyCollection) -> KeyResults:
-    results = KeyResults()
-    for org_id, strings in keys.mapping.items():
-        ordered = list(strings)
-        if isinstance(cache, NearCache):
-            near = _find(cache, org_id, ordered)
-            hits = {ordered[at]: int(near[at]) for at in np.flatnonzero(near).tolist()}
-        else:
-            found = cache.get_many(cache_keys(org_id, ordered)).values()  # in the order of the keys
-            hits = {s: i for s, i in zip(ordered, found, strict=True) if i is not None}
-        results.add(org_id, hits, FetchType.CACHE_HIT)
     return results

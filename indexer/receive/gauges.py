@@ -14,6 +14,7 @@ from indexer.intern.cache import RedisCache
 from indexer.intern.series import SeriesRegistry
 from indexer.intern.string_indexer import StringIndexer
 from indexer.metrics import Metrics
+from indexer.receive.shared_rates import SharedRates
 from indexer.write.health import Health, Part
 from indexer.write.journal import KEPT, BatchState, Journal, JournalError
 from indexer.write.writer import Writer
@@ -48,9 +49,13 @@ def show_agents(metrics: Metrics, agents: AgentRegistry, writer: HeartbeatWriter
 
 
 def show_catalog(
-    metrics: Metrics, registry: SeriesRegistry, strings: StringIndexer | None, redis: RedisCache | None
+    metrics: Metrics,
+    registry: SeriesRegistry,
+    strings: StringIndexer | None,
+    redis: RedisCache | None,
+    rates: SharedRates | None,
 ) -> None:
-    """Update the metrics of the known series and strings, and of their sources."""
+    """Update the metrics of the known series and strings, of their sources, and of the shared Redis."""
     metrics.series.set(len(registry))
     metrics.forgotten.set(registry.forgotten)
     if strings is not None:
@@ -58,7 +63,12 @@ def show_catalog(
         for fetch_type, count in strings.fetched.items():
             metrics.strings.labels(fetch_type=fetch_type.value).set(count)
     if redis is not None:
-        metrics.cache_failures.set(redis.circuit.failures)
+        for fault, count in redis.circuit.faults.items():
+            metrics.redis_failures.labels("cache", fault).set(count)
+        metrics.redis_ignored.labels("unreadable").set(redis.unreadable)
+        metrics.redis_ignored.labels("wrong_id").set(strings.wrong_ids if strings is not None else 0)
+        for fault, count in (rates.faults if rates is not None else {}).items():
+            metrics.redis_failures.labels("rates", fault).set(count)
         metrics.cache_skipped.set(redis.circuit.skipped)
         metrics.cache_used.set(redis.circuit.closed)
 

@@ -21,6 +21,7 @@ Rated = Literal["rows", "strings"]
 #: Beyond this number, full buckets are removed: they equal absent ones.
 _MAX_BUCKETS: Final = 10_000
 _LONGEST_WAIT_S: Final = 300
+_MAX_OTHERS_S: Final = 10
 
 
 class DebtBucket:
@@ -75,10 +76,16 @@ class OrgRates:
         return charged
 
     def charge(self, what: Rated, org_id: int, amount: int, *, here: bool = True) -> None:
-        """Charge an org's writes; `here` is false for those at another indexer."""
+        """Charge an org's writes; `here` is false for those at another indexer.
+
+        Those of others are read from Redis, where another program may have written. One charge of them makes
+        an org wait for _MAX_OTHERS_S at most.
+        """
         rate, burst = self._rates[what]
         if not rate or not amount:
             return
+        if not here:
+            amount = min(amount, burst + _MAX_OTHERS_S * rate)
         now_s = self._clock()
         with self._lock:
             bucket = self._buckets.get((what, org_id))

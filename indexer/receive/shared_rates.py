@@ -10,12 +10,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-import redis
+from redis.exceptions import ResponseError
 
 from indexer.intern.redis_client import open_redis
+from indexer.intern.redis_faults import REDIS_ERRORS, RedisFault, redis_fault
 from indexer.receive.org_rates import OrgRates, Rated
 
 #: Seconds between two exchanges.
@@ -46,6 +47,8 @@ class SharedRates:
         self._rates = rates
         self._prefix = "rates:"
         self._now_s = now_s
+        #: Failed exchanges, and keys that Redis refused, by reason.
+        self.faults: Counter[RedisFault] = Counter()
         self._minute = 0
         self._seen: Counter[_Key] = Counter()  # of this minute: added here, and charged for others
         self._stopped = threading.Event()
@@ -78,20 +81,28 @@ class SharedRates:
         if not keys:
             return True
         try:
-            with self._redis.pipeline(transaction=False) as pipe:
-                for key in keys:
-                    name = f"{self._prefix}{key.org_id}:{minute}"
-                    pipe.hincrby(name, key.what, mine.get(key, 0))
-                    pipe.expire(name, _KEPT_S)
-                totals = pipe.execute()[::2]
-        except (redis.RedisError, OSError):
+            totals = self._add(keys, mine, minute)
+        except REDIS_ERRORS as e:
+            self.faults[redis_fault(e)] += 1
             return False
         for key, total in zip(keys, totals, strict=True):
-            others = int(total) - self._seen[key] - mine.get(key, 0)
-            self._seen[key] = int(total)
-            if others > 0:
-                self._rates.charge(key.what, key.org_id, others, here=False)
-        return True
+            if isinstance(total, int):
+                others = total - self._seen[key] - mine.get(key, 0)
+                self._seen[key] = total
+                if others > 0:
+                    self._rates.charge(key.what, key.org_id, others, here=False)
+        refused = [total for total in totals if isinstance(total, ResponseError)]
+        self.faults.update(map(redis_fault, refused))
+        return not refused
+
+    def _add(self, keys: Sequence[_Key], mine: Mapping[_Key, int], minute: int) -> Sequence[object]:
+        """Add charges and return the sum of each key, or its error: other programs may write there."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for key in keys:
+                name = f"{self._prefix}{key.org_id}:{minute}"
+                pipe.hincrby(name, key.what, mine.get(key, 0))
+                pipe.expire(name, _KEPT_S)
+            return pipe.execute(raise_on_error=False)[::2]
 
     def _run(self) -> None:
         done = True

@@ -12,6 +12,7 @@ want it, as it has other files, stays where it is.
 from __future__ import annotations
 
 import logging
+import re
 import time
 import uuid
 from collections.abc import Callable, Collection
@@ -20,8 +21,8 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
+from indexer.intern.redis_faults import REDIS_ERRORS, redis_fault
 from shim.metrics import ShimMetrics
 from shim.settings import LeaseSettings
 from shim.ticks.lease import Lease, SoleEvaluator
@@ -29,18 +30,33 @@ from shim.ticks.shares import Share
 
 _log: Final = logging.getLogger("shim.lease")
 
+#: The longest time to live, in ms: a value that stays longer is another program's.
+_MAX_TTL_MS: Final = 3_600_000
+#: The function `process`: the process that a key names. A key with another program's value is free: one of
+#: another type, with other text than an id of ours, or that stays for longer than a lease.
+_PROCESS: Final = f"""
+local function process(key)
+  local value = redis.pcall('GET', key)
+  if value == ARGV[1] then return value end
+  if type(value) ~= 'string' or #value ~= 32 or string.find(value, '%X') then return false end
+  local left_ms = redis.call('PTTL', key)
+  return left_ms > 0 and left_ms <= {_MAX_TTL_MS} and value
+end
+"""
 #: Takes or renews each key after the members: `ARGV[1]` is the holder, `ARGV[2]` the time to live in ms, the
 #: rest is "1" for keys of the holder's share. Returns 0 (another's), 1 (held) or 2 (held, but asked for).
-_HOLD: Final = """
+_HOLD: Final = (
+    _PROCESS
+    + """
 local held = {}
 for i = 2, #KEYS do
   local key = KEYS[i]
   local wish = key .. ':wish'
-  local holder = redis.call('GET', key)
+  local holder = process(key)
   if not holder or holder == ARGV[1] then
     redis.call('SET', key, ARGV[1], 'PX', ARGV[2])
-    local asking = redis.call('GET', wish)
-    if asking and (asking == ARGV[1] or not redis.call('ZSCORE', KEYS[1], asking)) then
+    local asking = process(wish)
+    if asking and (asking == ARGV[1] or type(redis.pcall('ZSCORE', KEYS[1], asking)) ~= 'string') then
       redis.call('DEL', wish)
       asking = false
     end
@@ -54,19 +70,22 @@ for i = 2, #KEYS do
 end
 return held
 """
+)
 #: Notes that `ARGV[1]` is alive for `ARGV[2]` ms, and returns who is.
-_JOIN: Final = """
+_JOIN: Final = f"""
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+if redis.call('TYPE', KEYS[1]).ok ~= 'zset' then redis.call('DEL', KEYS[1]) end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now_ms)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], now_ms + {_MAX_TTL_MS} + 1, '+inf')
 redis.call('ZADD', KEYS[1], now_ms + ARGV[2], ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return redis.call('ZRANGE', KEYS[1], 0, -1)
 """
-_LEAVE: Final = "return {redis.call('ZREM', KEYS[1], ARGV[1])}"
+_LEAVE: Final = "redis.pcall('ZREM', KEYS[1], ARGV[1]) return {}"
 _RELEASE: Final = """
 for _, key in ipairs(KEYS) do
-  if redis.call('GET', key) == ARGV[1] then redis.call('DEL', key) end
+  if redis.pcall('GET', key) == ARGV[1] then redis.call('DEL', key) end
 end
 """
 #: Seconds that a call waits for Redis, and during which none is made after one failed.
@@ -82,6 +101,7 @@ _MAX_JOIN_EVERY_S: Final = 1.0
 #: For this part of the time to live a key that was handed over is left to others.
 _LEFT_FOR: Final = 1 / 2
 _MEMBERS: Final = "members"
+_MEMBER: Final = re.compile(rb"[0-9a-f]{32}")
 #: The answer of _HOLD for a key that another process asks for.
 _WANTED: Final = 2
 
@@ -171,7 +191,7 @@ class RedisLease:
         if answer is None:
             return
         self._joined_s = now_s
-        members = tuple(sorted(one.decode() for one in answer))
+        members = tuple(sorted(one.decode() for one in answer if _MEMBER.fullmatch(one)))
         if members != self._share.members:
             self._share = Share(self._holder, members)
 
@@ -200,8 +220,8 @@ class RedisLease:
         try:
             names = [f"meterhouse:lease:{key}" for key in keys]
             found: list[Any] = await self._redis.eval(script, len(names), *names, self._holder, *args)
-        except (RedisError, OSError) as e:
-            self._metrics.lease_failures.inc()
+        except REDIS_ERRORS as e:
+            self._metrics.lease_failures.labels(redis_fault(e)).inc()
             self._rests_until_s = self._clock_s() + _REST_S
             _log.warning("event=lease_failed error=%s hint=nothing is evaluated without a lease", e)
             return None

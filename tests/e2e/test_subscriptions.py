@@ -112,7 +112,7 @@ def test_each_tick_once_over_deaths_of_shims_and_of_redis(
         holder.kill()
         wait_for(lambda: bool(hooks.bodies), "the first webhook", 240)
         server.stop()
-        failed = "meterhouse_shim_lease_failures_total"
+        failed = 'meterhouse_shim_lease_failures_total{reason="away"}'
         wait_for(lambda: _metric(other, failed) > 0, "a shim that misses Redis", 120)
         server.start()
 

@@ -87,7 +87,8 @@ async def test_a_hanging_redis_costs_one_short_timeout(redis_server: RedisServer
         assert time.monotonic() - began_s < 5  # one timeout of 1 s
         now_s[0] = 30.5
         assert await lease.hold(["x"]) == set()
-        assert metrics.registry.get_sample_value("meterhouse_shim_lease_failures_total") == 2
+        failures = "meterhouse_shim_lease_failures_total"
+        assert metrics.registry.get_sample_value(failures, {"reason": "timeout"}) == 2
         assert metrics.registry.get_sample_value("meterhouse_shim_leases") == 0
     finally:
         redis_server.signal(signal.SIGCONT)
