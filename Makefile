@@ -1,5 +1,6 @@
 # make run    everything into .venv, and the product up in the foreground
 # make test   the run of CI: packages, tools, checks, all tests
+# make docs   the site of the documents, into build/docs/site
 # make sanitize   the native core's tests and a short fuzz under sanitizers; EXECUTIONS=50000000 for a long one
 # make fuzz   every decoder, with made-up bytes; FUZZ_S=3600 for a long run
 # make faults   kills, cuts and lost answers against a known truth, for an hour; FAULTS_S=600 FAULTS_SEED=1
@@ -33,7 +34,7 @@ FAULTS_SEED ?= 7
 LOCK_ARGS ?=
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test lock faults fuzz sanitize races packages lint types imports format clean rebuild
+.PHONY: run test lock faults fuzz sanitize races packages lint types imports docs format clean rebuild
 
 run: $(VENV)/.run
 	@exec $(BIN)/meterhouse up
@@ -42,6 +43,7 @@ test: packages $(VENV)/.test $(NODE)/node_modules/.installed
 	@$(MAKE) lint
 	@$(MAKE) types
 	@$(MAKE) imports
+	@$(MAKE) docs
 	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder --tb=short --durations=25 $(PYTEST_ARGS)
 
 # Not a part of `test`: it needs clang, and takes minutes.
@@ -80,6 +82,10 @@ types:
 
 imports:
 	$(BIN)/lint-imports
+
+# Zensical stops at a link that leads nowhere.
+docs:
+	$(BIN)/python -m tests.support.docs_site
 
 format:
 	$(BIN)/ruff check --fix .
