@@ -83,15 +83,23 @@ def open_writing(
     if journal is None or identities is None:
         frames = FrameWriter(inserter, settings, metrics, limit, health)
         return Writing(frames, limit, None, None, inserter.gate)
-    settle_s = _SETTLE_S if settings.cluster is not None else 0.0
     claims = None
     if shared:
-        frame_claims = FrameClaims(identities, settle_s=settle_s)
-        claims = BatchClaims(frame_claims, journal, lambda verdict: metrics.left(verdict.name.lower()))
+        claims = BatchClaims(
+            FrameClaims(identities),
+            journal,
+            lambda verdict: metrics.left(verdict.name.lower()),
+            settle_s=settle_s(settings),
+        )
     writer = JournalWriter(
         store, inserter, journal, settings, metrics, limit=limit, health=health, claims=claims
     )
     return Writing(writer, limit, journal, identities, inserter.gate)
+
+
+def settle_s(settings: Settings) -> float:
+    """Return how long claims may take until all replicas have them."""
+    return _SETTLE_S if settings.cluster is not None else 0.0
 
 
 def _now_ms() -> int:

@@ -1,20 +1,23 @@
 """Claims the frames of the journal's batches where several indexers write, and divides batches.
 
 Owns the part GO of a batch: it is in the journal once the claims are decided, before the first INSERT. From
-then on the batch is this indexer's, and its token always means the same frames. Sync: runs in threads.
+then on the batch is this indexer's, and its token always means the same frames. Between claim and decision a
+released frame waits until all replicas have its claim, and no thread waits with it. Sync: runs in threads.
 """
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.errors import Unavailable, WriteError
 from indexer.write.frame_claims import FrameClaims, Verdict
 from indexer.write.identity import any_indexer
 from indexer.write.journal import Journal
+from indexer.write.stored_identities import is_remembered
 
 #: The part of a batch whose claims are decided.
 GO: Final = "claimed"
@@ -23,18 +26,49 @@ _WAIT_S: Final = 15
 
 
 class WaitsError(Exception):
-    """Another indexer may have stored a part of these frames."""
+    """Another indexer may have stored a part of these frames; `rest_s`: or their claims settle so long."""
+
+    def __init__(self, text: str, rest_s: float = 0.0) -> None:
+        super().__init__(text)
+        self.rest_s = rest_s
+
+
+class SettlingError(WaitsError):
+    """The claims of released frames may not be on all replicas before `rest_s` seconds have passed."""
+
+    def __init__(self, rest_s: float) -> None:
+        super().__init__("it was released, and its claim is not on all replicas yet", rest_s)
+
+
+class Decided(NamedTuple):
+    """The remaining frames of a batch, the answers to the others, and how many of these are set aside."""
+
+    units: list[AcceptedFrame]
+    answers: dict[str, WriteError | None]
+    aside: int
 
 
 class BatchClaims:
-    """Claims batches of the journal. `on_left`: told why each frame is not stored here."""
+    """Claims batches of the journal. `on_left`: told why each frame is not stored here.
+
+    `settle_s`: how long a claim may take until all replicas have it.
+    """
 
     def __init__(
-        self, claims: FrameClaims, journal: Journal, on_left: Callable[[Verdict], None] = lambda _: None
+        self,
+        claims: FrameClaims,
+        journal: Journal,
+        on_left: Callable[[Verdict], None] = lambda _: None,
+        *,
+        settle_s: float = 0.0,
+        clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._on_left = on_left
         self._claims = claims
         self._journal = journal
+        self._settle_s = settle_s
+        self._clock_s = clock_s
+        self._claimed_s: dict[str, float] = {}  # by token, of this process; those that are not decided
 
     def acceptable(
         self, units: Sequence[AcceptedFrame]
@@ -45,19 +79,46 @@ class BatchClaims:
         """
         return self._divided(units, self._claims.look(units))
 
-    def decide(
-        self, token: str, units: Sequence[AcceptedFrame]
-    ) -> tuple[list[AcceptedFrame], dict[str, WriteError | None]]:
+    def decide(self, token: str, units: Sequence[AcceptedFrame], now_ms: int) -> Decided:
         """Claim a batch of the journal, and remove the frames that are not stored here.
 
-        Return the remaining frames, and the answers to the others (None: stored). Raises StoreError,
-        JournalError, and WaitsError: the batch then waits.
+        Those that another indexer may have become a set-aside batch; the batch waits if it has no others.
+        Raises StoreError, JournalError, SettlingError and WaitsError.
         """
-        verdicts = self._claims.claim(token, units)
-        if Verdict.UNDECIDED in verdicts.values():
-            raise WaitsError(Verdict.UNDECIDED.value)
-        self._journal.leave_out(token, list(verdicts), GO)
-        return self._divided(units, verdicts)
+        claimed = [unit for unit in units if is_remembered(unit.identity)]
+        self._claim(token, claimed)
+        verdicts = self._claims.verdicts(token, claimed) if claimed else {}
+        self._split_off(token, units, verdicts, now_ms)
+        gone = [identity for identity, verdict in verdicts.items() if verdict is not Verdict.UNDECIDED]
+        self._journal.leave_out(token, gone, GO)
+        self._claimed_s.pop(token, None)
+        return Decided(*self._divided(units, verdicts), len(verdicts) - len(gone))
+
+    def _claim(self, token: str, units: Sequence[AcceptedFrame]) -> None:
+        """Claim frames, once in this process. Raises StoreError, and SettlingError until that has settled."""
+        if token not in self._claimed_s:
+            if units:
+                self._claims.announce(token, units)
+            if not self._settle_s or not any(unit.hop for unit in units):
+                return
+            self._claimed_s[token] = self._clock_s()
+        rest_s = self._claimed_s[token] + self._settle_s - self._clock_s()
+        if rest_s > 0:
+            raise SettlingError(rest_s)
+
+    def _split_off(
+        self, token: str, units: Sequence[AcceptedFrame], verdicts: Mapping[str, Verdict], now_ms: int
+    ) -> None:
+        """Take undecided frames into a batch of their own, so that others do not wait with them.
+
+        Raises JournalError, and WaitsError if there are no others, or no room.
+        """
+        waiting = [unit for unit in units if verdicts.get(unit.identity) is Verdict.UNDECIDED]
+        told = Verdict.UNDECIDED.value
+        if not waiting:
+            return
+        if len(waiting) == len(units) or not self._journal.split_off(token, waiting, now_ms, told):
+            raise WaitsError(told)
 
     def _divided(
         self, units: Sequence[AcceptedFrame], verdicts: dict[str, Verdict]

@@ -16,9 +16,8 @@ Sync: runs in threads.
 from __future__ import annotations
 
 import enum
-import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from agent.wire.release import MAX_HOP
@@ -56,14 +55,10 @@ class BitTable(Protocol):
 
 
 class FrameClaims:
-    """Claims frames. `settle_s`: how long a write may take until all replicas have it."""
+    """Claims frames: `announce`, a wait until all replicas have that, and `verdicts`."""
 
-    def __init__(
-        self, table: BitTable, *, settle_s: float = 0.0, sleep: Callable[[float], None] = time.sleep
-    ) -> None:
+    def __init__(self, table: BitTable) -> None:
         self._table = table
-        self._settle_s = settle_s
-        self._sleep = sleep
 
     def look(self, units: Sequence[AcceptedFrame]) -> dict[str, Verdict]:
         """Return the frames that cannot be stored here now, by identity, of those that others may have.
@@ -73,21 +68,11 @@ class FrameClaims:
         asked = [u for u in units if (u.hop or any_indexer(u.identity)) and is_remembered(u.identity)]
         return self._judged(asked, self._read(asked)) if asked else {}
 
-    def claim(self, token: str, units: Sequence[AcceptedFrame]) -> dict[str, Verdict]:
-        """Claim frames, and return those that must not be stored here, by identity. Raises StoreError.
+    def announce(self, token: str, units: Sequence[AcceptedFrame]) -> None:
+        """Write the claims of frames. Raises StoreError.
 
         The frames are in the journal, so that this can be repeated.
         """
-        claimed = [unit for unit in units if is_remembered(unit.identity)]
-        if not claimed:
-            return {}
-        self.announce(token, claimed)
-        if any(unit.hop for unit in claimed):
-            self._sleep(self._settle_s)
-        return self.verdicts(token, claimed)
-
-    def announce(self, token: str, units: Sequence[AcceptedFrame]) -> None:
-        """Write the claims of frames: the first half of `claim`. Raises StoreError."""
         self._write(f"{token}/claims", _CLAIMED, units)
 
     def verdicts(self, token: str, units: Sequence[AcceptedFrame]) -> dict[str, Verdict]:

@@ -29,12 +29,14 @@ from indexer.write.batch_state import KEPT, BatchState, KeptBatch
 from indexer.write.journal_rows import (
     LATEST_BLOCKS,
     KnownRequest,
+    add_batch,
     add_units,
     batch_number,
     complete_since_ms,
     forget_parts,
     highest_batch,
     journal_name,
+    keep_overtaken,
     kept_batches,
     kept_bytes,
     leave_out,
@@ -45,21 +47,18 @@ from indexer.write.journal_rows import (
     oldest_over,
     read_units,
     set_complete_since,
+    split_off,
     stored_parts,
     taken,
 )
-from indexer.write.split_by_day import max_blocks
 
 #: Bounds the clearing up per batch; each batch adds one row and may drop several.
 _PRUNED_AT_ONCE: Final = 16
-
-
 _KEPT: Final = f"({', '.join(str(int(state)) for state in KEPT)})"
 #: Half of the INSERTs per table that ClickHouse remembers by token: a later repetition may count twice.
 _MAX_LATER_BLOCKS: Final = 50_000
 #: The same where up to ten indexers write as much as this one.
 _MAX_LATER_BLOCKS_SHARED: Final = 5_000
-_OVERTAKEN: Final = "may be stored in part, and is too old to be tried again: a retry may count rows twice"
 
 
 __all__ = ["KEPT", "BatchState", "Journal", "JournalError", "KeptBatch"]
@@ -111,14 +110,8 @@ class Journal:
 
     def begin(self, token: str, units: Sequence[AcceptedFrame], now_ms: int) -> None:
         """Commit a batch before it is written. Raises JournalError."""
-        size = sum(len(u.body) for u in units)
         with self._transaction() as db:
-            cursor = db.execute(
-                "INSERT INTO batch (token, state, bytes, changed_ms, blocks)"
-                f" VALUES (?, ?, ?, ?, ? + {LATEST_BLOCKS})",
-                (token, BatchState.OPEN, size, now_ms, max_blocks(units)),
-            )
-            add_units(db, cursor.lastrowid or 0, units)
+            add_units(db, add_batch(db, token, BatchState.OPEN, units, now_ms), units)
             self._frames += len(units)
 
     def finish(self, token: str, now_ms: int) -> None:
@@ -174,20 +167,26 @@ class Journal:
         Return the number of them. Raises JournalError.
         """
         with self._transaction() as db:
-            return db.execute(
-                "UPDATE batch SET state = ?, changed_ms = ?, reason = ?"
-                f" WHERE state = ? AND half_at < {LATEST_BLOCKS} - ?",
-                (BatchState.TOO_OLD, now_ms, _OVERTAKEN, BatchState.ASIDE, self._max_later_blocks),
-            ).rowcount
+            return keep_overtaken(db, self._max_later_blocks, now_ms)
 
     def set_aside(self, token: str, now_ms: int, reason: str = "") -> bool:
         """Set a batch aside. Return False if room is lacking: it then stays open. Raises JournalError."""
         with self._transaction() as db:
             (size,) = db.execute("SELECT bytes FROM batch WHERE token = ?", (token,)).fetchone()
-            self._make_room(db, size)
-            if size + kept_bytes(db) > self._max_aside_bytes:
+            if not self._has_room(db, size):
                 return False
             self._set_state(db, token, BatchState.ASIDE, now_ms, reason)
+        return True
+
+    def split_off(self, token: str, units: Sequence[AcceptedFrame], now_ms: int, reason: str) -> bool:
+        """Take frames out of a batch that was never tried, into a set-aside one.
+
+        Return False if room is lacking: they then stay. Raises JournalError.
+        """
+        with self._transaction() as db:
+            if not self._has_room(db, sum(len(unit.body) for unit in units)):
+                return False
+            split_off(db, token, units, now_ms, reason)
         return True
 
     def end(self, token: str, units: Sequence[AcceptedFrame], now_ms: int, reason: str) -> None:
@@ -350,6 +349,11 @@ class Journal:
 
     def _make_room(self, db: sqlite3.Connection, size: int) -> None:
         self.dropped_ended += make_room(db, size, self._max_aside_bytes)
+
+    def _has_room(self, db: sqlite3.Connection, size: int) -> bool:
+        """Return whether more bytes may be set aside, once there is all the room that can be made."""
+        self._make_room(db, size)
+        return size + kept_bytes(db) <= self._max_aside_bytes
 
     def _prune(self, db: sqlite3.Connection, now_ms: int) -> None:
         """Forget done and dropped batches that are too old, and the oldest of too many frames."""

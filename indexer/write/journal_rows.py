@@ -13,6 +13,7 @@ from agent.wire import frame as wire
 from indexer.clickhouse.retention import Retention
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.batch_state import KEPT, BatchState, KeptBatch
+from indexer.write.split_by_day import max_blocks
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS batch (
@@ -64,6 +65,7 @@ LATEST_BLOCKS: Final = (
     "coalesce((SELECT blocks FROM batch WHERE blocks NOT NULL ORDER BY number DESC LIMIT 1), 0)"
 )
 
+_OVERTAKEN: Final = "may be stored in part, and is too old to be tried again: a retry may count rows twice"
 _KEPT: Final = f"({', '.join(str(int(state)) for state in KEPT)})"
 
 #: Frames per request that are examined.
@@ -84,6 +86,37 @@ def make_tables(db: sqlite3.Connection) -> None:
         there = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
         if name not in there:
             db.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
+
+
+def add_batch(
+    db: sqlite3.Connection,
+    token: str,
+    state: BatchState,
+    units: Sequence[AcceptedFrame],
+    now_ms: int,
+    reason: str | None = None,
+) -> int:
+    """Add a batch that is to be written, without its frames; return its number."""
+    size = sum(len(unit.body) for unit in units)
+    cursor = db.execute(
+        "INSERT INTO batch (token, state, bytes, changed_ms, reason, blocks)"
+        f" VALUES (?, ?, ?, ?, ?, ? + {LATEST_BLOCKS})",
+        (token, state, size, now_ms, reason, max_blocks(units)),
+    )
+    return cursor.lastrowid or 0
+
+
+def split_off(
+    db: sqlite3.Connection, token: str, units: Sequence[AcceptedFrame], now_ms: int, reason: str
+) -> None:
+    """Take frames out of a batch, into a set-aside one of their own."""
+    number = add_batch(db, uuid.uuid4().hex, BatchState.ASIDE, units, now_ms, reason)
+    size = sum(len(unit.body) for unit in units)
+    db.execute("UPDATE batch SET bytes = max(0, bytes - ?) WHERE token = ?", (size, token))
+    db.executemany(
+        "UPDATE frame SET batch = ?, position = ? WHERE identity = ?",
+        ((number, i, unit.identity) for i, unit in enumerate(units)),
+    )
 
 
 def add_units(db: sqlite3.Connection, batch: int, units: Sequence[AcceptedFrame]) -> None:
@@ -163,6 +196,15 @@ def highest_batch(db: sqlite3.Connection) -> int:
     """Return the highest number that a batch was given; 0 for none."""
     row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'batch'").fetchone()
     return int(row[0]) if row else 0
+
+
+def keep_overtaken(db: sqlite3.Connection, max_later_blocks: int, now_ms: int) -> int:
+    """Keep set-aside batches that are stored in part, with more later blocks; return their number."""
+    return db.execute(
+        "UPDATE batch SET state = ?, changed_ms = ?, reason = ?"
+        f" WHERE state = ? AND half_at < {LATEST_BLOCKS} - ?",
+        (BatchState.TOO_OLD, now_ms, _OVERTAKEN, BatchState.ASIDE, max_later_blocks),
+    ).rowcount
 
 
 def kept_batches(db: sqlite3.Connection) -> list[KeptBatch]:

@@ -35,18 +35,21 @@ from indexer.metrics import Metrics
 from indexer.settings import Settings
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.attempt_pauses import AttemptPauses
-from indexer.write.batch_claims import GO, BatchClaims, WaitsError, divided
-from indexer.write.batch_state import BatchState
+from indexer.write.batch_claims import GO, BatchClaims, SettlingError, WaitsError, divided
 from indexer.write.batch_turns import BatchTurns, TakenBatch
 from indexer.write.batcher import Batcher
 from indexer.write.errors import Refused, Unavailable, WriteError
+from indexer.write.frame_claims import Verdict
 from indexer.write.health import Health
 from indexer.write.inserter import Inserter, remaining_kinds
 from indexer.write.journal import Journal, JournalError
-from indexer.write.known_states import ASIDE_WAIT_S, check_digest, unstored_error
+from indexer.write.journaled_frames import JournaledFrames
+from indexer.write.known_states import ASIDE_WAIT_S, check_digest
+from indexer.write.limited_frames import LimitedFrames
 from indexer.write.parts_pace import PartsPace, parts_of
-from indexer.write.series_limit import SeriesLimit, fold_excess
+from indexer.write.series_limit import SeriesLimit
 from indexer.write.set_aside_batches import FailedAttempt, SetAsideBatches
+from indexer.write.settling_batches import BegunBatch, SettlingBatches
 from indexer.write.waiting_frames import WaitingFrames
 
 log = logging.getLogger(__name__)
@@ -79,7 +82,6 @@ class JournalWriter:
         health: Health | None = None,
         claims: BatchClaims | None = None,
     ) -> None:
-        self._limit = limit
         self._claims = claims
         self._pace = PartsPace(settings.batch.parts_per_s if claims is not None else 0.0)
         self._health = health or Health()
@@ -95,11 +97,14 @@ class JournalWriter:
         )
         self._turns = BatchTurns()
         self._waiting = WaitingFrames()
+        self._known = JournaledFrames(journal, self._health.journal_failed)
+        self._limited = LimitedFrames(limit, inserter, metrics, self._store_failed)
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="indexer-writer")
         self._came = asyncio.Event()
+        self._settling = SettlingBatches(self._came.set)
         self._stopping = False
         self._loop_task: asyncio.Task[None] | None = None
-        self._left: list[tuple[str, list[AcceptedFrame]]] = []
+        self._left: list[BegunBatch] = []
         ask = partial(store.rows, "SELECT 1")
         self._pauses = AttemptPauses(self._in_thread, ask, self._health.store_failed)
         self.aside = SetAsideBatches(
@@ -123,7 +128,7 @@ class JournalWriter:
             failed = await self._attempt(token, units)
             if failed is not None and not await self._set_aside_if_alone(token, units, failed):
                 rest = [u for u in units if u.identity not in failed.gone]
-                self._left.append((token, rest))
+                self._left.append(BegunBatch(token, rest, rest, {}, held=False))
                 for unit in rest:
                     self._waiting.add(unit)  # sent again, they wait for this batch
         self._loop_task = asyncio.create_task(self._run(), name="indexer-writer")
@@ -136,7 +141,7 @@ class JournalWriter:
             check_digest(unit, held.digest)
             self._metrics.frames.labels(outcome="repeated").inc()
             future = held.future
-        elif self._known(unit):
+        elif self._known.has(unit):
             self._metrics.frames.labels(outcome="repeated").inc()
             return
         else:
@@ -149,7 +154,7 @@ class JournalWriter:
 
     async def knows(self, unit: AcceptedFrame) -> bool:
         """Return whether the journal knows the frame as stored. Raises WriteError."""
-        if unit.identity in self._waiting or not self._known(unit):
+        if unit.identity in self._waiting or not self._known.has(unit):
             return False
         self._metrics.frames.labels(outcome="repeated").inc()
         return True
@@ -158,6 +163,7 @@ class JournalWriter:
         """Write the waiting frames until the deadline, then stop."""
         self._stopping = True
         self._came.set()
+        self._settling.stop()
         await self.aside.stop()
         if self._loop_task is not None:
             await asyncio.wait([self._loop_task], timeout=deadline_s)
@@ -166,24 +172,6 @@ class JournalWriter:
         self._threads.shutdown()
         self._waiting.end_all(Unavailable("shutting down"))
         self._journal.close()
-
-    def _known(self, unit: AcceptedFrame) -> bool:
-        """Return whether the journal knows the frame as stored. Raises WriteError for any other state."""
-        try:
-            found = self._journal.find(unit.identity)
-        except JournalError as e:
-            self._health.journal_failed(str(e))
-            raise Unavailable("the journal cannot be read", retry_after_s=5) from e
-        if found is None:
-            return False
-        state, digest = found
-        check_digest(unit, digest)
-        if state is BatchState.ASIDE and unit.journal_lost:
-            with suppress(JournalError):  # it comes again
-                self._journal.note_journal_lost(unit.identity)
-        if state is not BatchState.DONE:
-            raise unstored_error(state)
-        return True
 
     def _queue(self, unit: AcceptedFrame) -> asyncio.Future[None]:
         if self._stopping:
@@ -196,9 +184,11 @@ class JournalWriter:
 
     async def _run(self) -> None:
         while self._left:
-            token, units = self._left.pop(0)
-            self._waiting.end(units, await self._write_batch(token, units))
+            await self._write_begun(self._left.pop(0))
         while True:
+            if self._settling:
+                await self._write_begun(self._settling.pop())
+                continue
             now_ms = _steady_ms()
             wait_ms = self._batcher.ready_in_ms(now_ms, self._pace.wait_ms(now_ms))
             if wait_ms == 0 or (wait_ms is not None and self._stopping):
@@ -215,35 +205,53 @@ class JournalWriter:
                     await self._came.wait()
 
     async def _write_next(self, batch: TakenBatch) -> None:
-        try:
-            failed = await self._write_new(batch)
-        finally:
-            self._batcher.release(batch.units)
-        self._waiting.end(batch.units, failed)
-
-    async def _write_new(self, batch: TakenBatch) -> Mapping[str, WriteError | None]:
-        """Commit a new batch to the journal and write it; return the errors by frame identity."""
+        """Commit a new batch to the journal, and write it."""
         answers: dict[str, WriteError | None] = {}
+        units = await self._begin(batch, answers)
+        begun = BegunBatch(batch.token, units, batch.units, answers, held=True)
+        if units:
+            await self._write_begun(begun, first=True)
+        else:
+            self._end(begun, {})
+
+    async def _write_begun(self, batch: BegunBatch, *, first: bool = False) -> None:
+        """Write a batch of the journal and answer its senders, unless its claims settle first."""
+        try:
+            self._end(batch, await self._write_batch(batch.token, batch.units, first=first))
+        except SettlingError as e:
+            self._settling.add(batch, e.rest_s)
+
+    def _end(self, batch: BegunBatch, answers: Mapping[str, WriteError | None]) -> None:
+        if batch.held:
+            self._batcher.release(batch.senders)
+        self._waiting.end(batch.senders, {**batch.answers, **answers})
+
+    async def _begin(
+        self, batch: TakenBatch, answers: dict[str, WriteError | None]
+    ) -> Sequence[AcceptedFrame]:
+        """Commit a new batch to the journal; return its frames, and add the answers to others."""
         token: str = batch.token
         units: Sequence[AcceptedFrame] = batch.units
-        identities = [unit.identity for unit in units]
         try:
             if self._claims is not None:
-                units, answers = await self._acceptable(self._claims, units)
+                units, left = await self._acceptable(self._claims, units)
+                answers.update(left)
             if not units:
-                return answers
-            written = await self._in_thread(self._within_limit, units)
+                return ()
+            written = await self._in_thread(self._limited.folded, units)
             self._pace.made(parts_of(written), _steady_ms(), owed=not batch.alone)
             await self._in_thread(self._journal.begin, token, written, self._now_ms())
-            self._health.journal_works()
-            return {**answers, **await self._write_batch(token, written, first=True)}
         except StoreError as e:
             self._store_failed(e)
             unavailable = Unavailable(e.told, retry_after_s=5)
         except JournalError as e:  # the disk: the frames' senders keep them
             self._health.journal_failed(str(e))
             unavailable = Unavailable(f"journal: {e}", retry_after_s=5)
-        return dict.fromkeys(identities, unavailable)
+        else:
+            self._health.journal_works()
+            return written
+        answers.update(dict.fromkeys((unit.identity for unit in units), unavailable))
+        return ()
 
     async def _acceptable(
         self, claims: BatchClaims, units: Sequence[AcceptedFrame]
@@ -260,33 +268,12 @@ class JournalWriter:
             await self._pauses.wait(tries, Fault.AWAY)
             tries += 1
 
-    def _within_limit(self, units: Sequence[AcceptedFrame]) -> Sequence[AcceptedFrame]:
-        """Return the frames with the series beyond their org's limit folded.
-
-        Returns them unchanged while the store does not answer: the batch is in the journal already.
-        """
-        if self._limit is None or not self._limit.near(units):
-            return units
-        try:
-            excess = self._limit.excess(self._inserter.resolve(units))
-        except StoreError as e:
-            self._store_failed(e)
-            log.debug("event=series_not_counted frames=%d error=%s", len(units), e)
-            return units
-        out = []
-        for unit, beyond in zip(units, excess, strict=True):
-            changed, rows = fold_excess(unit, beyond) if beyond.series else (unit, 0)
-            out.append(changed)
-            if rows:
-                self._metrics.limited("folded", unit.frame.org_id, rows)
-        return out
-
     async def _write_batch(
         self, token: str, units: Sequence[AcceptedFrame], *, first: bool = False
     ) -> Mapping[str, WriteError | None]:
         """Write a batch of the journal, however long it takes; return the errors by frame identity.
 
-        `first`: no earlier attempt was made to write it.
+        `first`: no earlier attempt was made to write it. Raises SettlingError.
         """
         ended: dict[str, WriteError | None] = {}
         failures = tries = 0
@@ -295,6 +282,8 @@ class JournalWriter:
             first = False
             if failed is None:
                 return ended
+            if failed.settles_s:
+                raise SettlingError(failed.settles_s)
             units = [unit for unit in units if unit.identity not in failed.gone]
             if failed.ended:
                 ended |= dict.fromkeys(failed.ended, Refused(failed.told))
@@ -324,8 +313,10 @@ class JournalWriter:
             rows = 0
             stored = () if first else await self._in_thread(self._journal.stored_parts, token)
             if self._claims is not None and units and GO not in stored:
-                units, out = await self._in_thread(self._claims.decide, token, units)
+                units, out, aside = await self._in_thread(self._claims.decide, token, units, self._now_ms())
                 (answers if answers is not None else {}).update(out)
+                if aside:
+                    self._note_aside(token, aside, Verdict.UNDECIDED.value)
             if units:
                 rows = await self._in_thread(
                     partial(self._inserter.insert, token, units, first=first, stored=stored)
@@ -338,7 +329,7 @@ class JournalWriter:
         except StoreError as e:
             return replace(await self._failed(token, units, e), left_out=frozenset(out))
         except WaitsError as e:
-            return FailedAttempt(str(e), None, waits=True)
+            return FailedAttempt(str(e), None, waits=True, settles_s=e.rest_s)
         except Exception as e:  # a mistake of ours: it must not stop the other batches
             log.exception("event=batch_failed token=%s", token)
             told = f"a mistake of Meterhouse: {type(e).__name__}"
@@ -377,7 +368,7 @@ class JournalWriter:
         self, token: str, units: Sequence[AcceptedFrame], failed: FailedAttempt, failures: int = 0
     ) -> bool:
         """Set a batch aside if others may be stored meanwhile; return whether it was."""
-        if not failed.of_one_batch and failures < self._settings.attempts:
+        if failed.settles_s or (not failed.of_one_batch and failures < self._settings.attempts):
             return False
         try:
             if not await self._in_thread(self._journal.set_aside, token, self._now_ms(), failed.told):
@@ -385,11 +376,14 @@ class JournalWriter:
         except JournalError as e:
             self._health.journal_failed(str(e))
             return False
-        log.error("event=batch_set_aside token=%s frames=%d error=%s", token, len(units), failed.told)
-        self._metrics.frames.labels(outcome="set_aside").inc(len(units))
-        self._health.batch_aside(failed.told)
-        self.aside.wake()
+        self._note_aside(token, len(units), failed.told)
         return True
+
+    def _note_aside(self, token: str, frames: int, told: str) -> None:
+        log.error("event=batch_set_aside token=%s frames=%d error=%s", token, frames, told)
+        self._metrics.frames.labels(outcome="set_aside").inc(frames)
+        self._health.batch_aside(told)
+        self.aside.wake()
 
     def _store_failed(self, error: StoreError) -> None:
         self._metrics.store_failed(error)

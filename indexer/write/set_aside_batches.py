@@ -30,13 +30,15 @@ class FailedAttempt:
     """Why an attempt to write a batch failed, in words for clients.
 
     `fault` is None if the journal failed. `ended`: identities of frames that were refused for their bytes.
-    `waits`: the batch waits for another indexer. `left_out`: identities of frames that are not stored here.
+    `waits`: the batch waits for another indexer. `settles_s`: how long its claims still settle. `left_out`:
+    identities of frames that are not stored here.
     """
 
     told: str
     fault: Fault | None
     ended: frozenset[str] = frozenset()
     waits: bool = False
+    settles_s: float = 0.0
     left_out: frozenset[str] = frozenset()
 
     @property

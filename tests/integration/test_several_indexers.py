@@ -123,6 +123,22 @@ async def test_a_half_stored_frame_waits_for_the_journal_that_has_it(
     assert indexers.counts() == [1] * 4
 
 
+async def test_a_settling_frame_holds_no_other_up(indexers: Indexers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a cluster released frames wait for late replicas: no thread, and no other frame, waits with them."""
+    monkeypatch.setattr("indexer.write.assembly.settle_s", lambda _: 3600.0)
+    await indexers.start("c")
+    one = frame(1)
+    assert await indexers.send("c", one, HOP) == 503, "it settles longer than a sender waits"
+    assert await indexers.send("c", frame(2)) == 200
+    assert await indexers.send("c", one, HOP) == 503
+    assert indexers.counts() == [1] * 4
+    await indexers.stop("c")
+    monkeypatch.setattr("indexer.write.assembly.settle_s", lambda _: 0.3)
+    await indexers.start("c")
+    await indexers.until_stored("c", one, HOP)
+    assert indexers.counts() == [2] * 4
+
+
 async def test_a_lost_journal_is_given_up_by_a_person(indexers: Indexers, faults: FaultRules) -> None:
     """Then the kinds that were stored count twice, and no others, as docs/reliability.md says."""
     one = frame(1)

@@ -9,7 +9,8 @@ import pytest
 
 from agent.wire.frame import FrameError
 from agent.wire.release import Release, release_of
-from indexer.write.batch_claims import GO, BatchClaims, WaitsError, divided
+from indexer.write.batch_claims import GO, BatchClaims, SettlingError, WaitsError, divided
+from indexer.write.batch_state import BatchState
 from indexer.write.frame_claims import FrameClaims
 from indexer.write.identity import OF_KEYLESS
 from indexer.write.journal import Journal
@@ -50,10 +51,10 @@ def test_a_chunk_of_a_backfill_may_go_to_any_indexer(tmp_path: Path) -> None:
 
 def test_a_frame_that_another_indexer_claimed_leaves_the_batch(tmp_path: Path) -> None:
     table, journal = MemoryBits(), journal_at(tmp_path / "journal.sqlite")
-    FrameClaims(table).claim("other", [replace(FIRST, hop=1)])
+    FrameClaims(table).announce("other", [replace(FIRST, hop=1)])
     claims = BatchClaims(FrameClaims(table), journal)
     journal.begin("t", [FIRST, SECOND], 1)
-    left, answers = claims.decide("t", [FIRST, SECOND])
+    left, answers, _ = claims.decide("t", [FIRST, SECOND], 2)
     assert left == [SECOND]
     assert set(answers) == {FIRST.identity}
     assert journal.find(FIRST.identity) is None
@@ -65,17 +66,57 @@ def test_a_frame_that_another_indexer_claimed_leaves_the_batch(tmp_path: Path) -
 def test_a_released_frame_waits_for_the_journal_that_may_have_it(tmp_path: Path) -> None:
     """Until that one withdraws, stores it, or is declared lost; its hop survives in the journal."""
     table, journal = MemoryBits(), journal_at(tmp_path / "journal.sqlite")
-    FrameClaims(table).claim("other", [FIRST])
+    FrameClaims(table).announce("other", [FIRST])
     released = replace(FIRST, hop=1)
     claims = BatchClaims(FrameClaims(table), journal)
     assert claims.acceptable([released, SECOND])[0] == [SECOND]
     journal.begin("t", [released], 1)
     with pytest.raises(WaitsError):
-        claims.decide("t", [released])
+        claims.decide("t", [released], 2)
     journal.note_journal_lost(released.identity)
     ((_, units),) = journal.unfinished()
     assert (units[0].hop, units[0].journal_lost) == (1, True)
-    assert claims.decide("t", units)[0] == units
+    assert claims.decide("t", units, 3).units == units
+    journal.close()
+
+
+def test_a_released_batch_settles_and_no_thread_waits(tmp_path: Path) -> None:
+    """Between its claim and the look at those of others; a batch that was never sent elsewhere does not."""
+    journal, now_s = journal_at(tmp_path / "journal.sqlite"), [100.0]
+    claims = BatchClaims(FrameClaims(MemoryBits()), journal, settle_s=5.0, clock_s=lambda: now_s[0])
+    released = replace(FIRST, hop=1)
+    journal.begin("t", [released], 1)
+    for at_s, rest_s in [(100.0, 5.0), (104.0, 1.0)]:
+        now_s[0] = at_s
+        with pytest.raises(SettlingError) as raised:
+            claims.decide("t", [released], 1)
+        assert raised.value.rest_s == rest_s
+        assert GO not in journal.stored_parts("t")
+    now_s[0] = 105.0
+    assert claims.decide("t", [released], 1).units == [released]
+    journal.begin("u", [SECOND], 1)
+    assert claims.decide("u", [SECOND], 1).units == [SECOND]
+    journal.close()
+
+
+def test_an_undecided_frame_holds_no_other_up(tmp_path: Path) -> None:
+    """It becomes a set-aside batch of its own, and its claim is the same at every later try."""
+    table, journal = MemoryBits(), journal_at(tmp_path / "journal.sqlite")
+    first, second = replace(FIRST, hop=1), replace(SECOND, hop=1)
+    claims = BatchClaims(FrameClaims(table), journal)
+    journal.begin("t", [first, second], 1)
+    FrameClaims(table).announce("other", [FIRST])
+    left, answers, aside = claims.decide("t", [first, second], 2)
+    assert (left, list(answers), aside) == ([second], [FIRST.identity], 1)
+    assert [units for _, units in journal.unfinished()] == [[second]]
+    ((token, waiting),) = journal.unfinished(BatchState.ASIDE)
+    assert waiting == [first]
+    (kept,) = journal.kept()
+    assert (kept.token, kept.frames, kept.bytes) == (token, 1, len(FIRST.body))
+    with pytest.raises(WaitsError):
+        claims.decide(token, waiting, 3)
+    FrameClaims(table).verdicts("other", [FIRST])  # it looks again: b's claim makes it withdraw
+    assert claims.decide(token, waiting, 4).units == [first]
     journal.close()
 
 
