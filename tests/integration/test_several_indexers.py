@@ -123,7 +123,9 @@ async def test_a_half_stored_frame_waits_for_the_journal_that_has_it(
     assert indexers.counts() == [1] * 4
 
 
-async def test_a_settling_frame_holds_no_other_up(indexers: Indexers, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_settling_frame_holds_no_other_up(
+    indexers: Indexers, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On a cluster released frames wait for late replicas: no thread, and no other frame, waits with them."""
     monkeypatch.setattr("indexer.write.assembly.settle_s", lambda _: 3600.0)
     await indexers.start("c")
