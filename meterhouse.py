@@ -112,12 +112,10 @@ def _run(argv: Sequence[str] | None) -> int:
 
 def version() -> str:
     """Return the version of the installed distribution."""
-    from importlib import metadata
+    from agent.runtime.program_version import UNKNOWN, program_version
 
-    try:
-        return metadata.version("meterhouse")
-    except metadata.PackageNotFoundError:
-        return "of a tree that is not installed"
+    found = program_version()
+    return "of a tree that is not installed" if found == UNKNOWN else found
 
 
 def _unknown(name: str) -> str:

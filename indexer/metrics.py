@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from agent.runtime.program_version import program_version
 from indexer.clickhouse.store_errors import StoreError
 
 Limit = Literal["rows", "strings", "series", "folded"]
@@ -41,6 +42,8 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         make = _Makers(self.registry)
+        self.build_info = make.gauge("build_info", "1, with the version of the program", "version")
+        self.build_info.labels(program_version()).set(1)
         self._count_requests(make)
         self._watch_store(make)
         self._watch_catalog(make)

@@ -20,6 +20,12 @@ class ShimMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         counter = partial(Counter, registry=self.registry)
+        self.build_info = Gauge(
+            "meterhouse_shim_build_info",
+            "1, with the version of the program.",
+            ["version"],
+            registry=self.registry,
+        )
         self.requests = counter(
             "meterhouse_shim_requests", "Requests by endpoint and status.", ["endpoint", "status"]
         )

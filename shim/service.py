@@ -25,6 +25,7 @@ from aiohttp import web
 
 from agent.config.host_port import format_host_port, parse_host_port
 from agent.runtime.logs import Log
+from agent.runtime.program_version import program_version
 from agent.runtime.reload_actions import ReloadAction, ReloadActions
 from agent.runtime.service_manager import ServiceManager
 from indexer.access.grants import EntryError
@@ -114,6 +115,7 @@ class ShimService:
         self._recent = recent
         self._beside = beside
         self.metrics = metrics or ShimMetrics()
+        self.metrics.build_info.labels(program_version()).set(1)
         self.reloads = reloads or ReloadActions(Log("shim.reload"))
         self._notices = ServerNotices()
         self._owned: Store | None = None

@@ -22,6 +22,7 @@ from agent.forward.current_channel import OpenChannel, SendsBodies
 from agent.forward.spool.spool import Spool
 from agent.runtime.clock import Clock
 from agent.runtime.logs import Log
+from agent.runtime.program_version import program_version
 from agent.settings import ForwardSettings
 from agent.wire.frame import BUCKET_SECONDS, Sender
 from agent.wire.heartbeat import CONTENT_TYPE, PATH, Heartbeat, encode, read_answer
@@ -72,6 +73,7 @@ class HeartbeatSender:
         counts: Callable[[], LineCounts | None] = lambda: None,
     ) -> None:
         self._counts = counts
+        self._version = program_version()[:40]
         self.sent = 0
         self._handlers = handlers or AnswerHandlers()
         self._clock = self._handlers.clock
@@ -175,6 +177,7 @@ class HeartbeatSender:
             lines=counts.lines if counts else None,
             refused_lines=counts.refused if counts else {},
             unsent_bytes=self._spool.unsent_bytes,
+            version=self._version,
         )
         answer = self._channel.send(encode(beat))
         now_s = time.monotonic()

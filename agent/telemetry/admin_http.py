@@ -16,6 +16,7 @@ from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import TYPE_CHECKING, Any, Final
 
 from agent.net.sockets import bind, bind_with_retry, bound_address
+from agent.runtime.program_version import VERSION_HEADER, program_version
 from agent.telemetry.metrics import CONTENT_TYPE
 
 if TYPE_CHECKING:
@@ -161,7 +162,8 @@ class _Handler(StreamRequestHandler):
             method, status, kind, body = self._answer()
             head = (
                 f"HTTP/1.1 {status} {_STATUS[status]}\r\nContent-Type: {kind}\r\n"
-                f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+                f"Content-Length: {len(body)}\r\n{VERSION_HEADER}: {program_version()}\r\n"
+                "Connection: close\r\n\r\n"
             )
             self.wfile.write(head.encode() + (b"" if method == b"HEAD" else body))
 

@@ -20,6 +20,7 @@ from agent.protocol.line import Ignored, Reason, Skip
 from agent.receive.receiver import ReceiveCounters
 from agent.receive.relay import NotSent, RelayCounters
 from agent.runtime.clock import Clock
+from agent.runtime.program_version import program_version
 
 if TYPE_CHECKING:
     from agent.forward.metadata_sender import MetadataSender
@@ -81,6 +82,7 @@ FAMILIES: Final = tuple(
             "Events and service checks that could not be sent, by reason.",
             "reason",
         ),
+        ("build_info", "1, with the version of the program.", "version"),
         ("core", "1 for the core that runs: native or python.", "core"),
         ("core_memory_bytes", "Memory of the native core, if known.", ""),
         ("longest_stop_seconds", "Longest time that a flush kept a receiver waiting.", ""),
@@ -288,6 +290,7 @@ def _memory(s: MetricSources) -> dict[str, Values]:
         "state_written_timestamp_seconds": s.state.written_s,
         "state_errors_total": {"damaged": s.state.damaged, "not_written": s.state.failed},
         "entries": s.core.entries,
+        "build_info": {program_version(): 1},
         "core": {"native" if s.core.native else "python": 1},
         "core_memory_bytes": s.core.memory_bytes,
         "longest_stop_seconds": s.core.longest_stop_ns / 1e9,

@@ -48,6 +48,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     refused_lines: Annotated[dict[_Reason, _Count], msgspec.Meta(max_length=40)] = {}
     #: Bytes of frames that wait or are in flight.
     unsent_bytes: _Count = 0
+    #: The agent's version; empty from older agents.
+    version: Annotated[str, msgspec.Meta(max_length=40)] = ""
 
 
 class HeartbeatAnswer(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -100,6 +100,7 @@ class AgentObserver:
                 "lines": known.lines,
                 "refused_lines": known.refused_lines,
                 "unsent_bytes": known.unsent_bytes,
+                "version": known.version,
             }
             for run, known in self._agents.all(now_ms)
             if shows(run.org_id, run.project_id)

@@ -48,6 +48,8 @@ class KnownAgent:
     lines: int | None = None
     refused_lines: dict[str, int] = field(default_factory=dict)
     unsent_bytes: int = 0
+    #: The program's version; empty if it does not tell it.
+    version: str = ""
 
     def note_clock(self, run: AgentRun, ahead_ms: int) -> None:
         """Note how far the run's clock is ahead of ours; log a large difference once."""
@@ -85,7 +87,7 @@ class AgentRegistry:
             if beat.frames_over is not None:
                 known.numbers.told(beat.frames_made, beat.frames_over)
             known.lines, known.refused_lines = beat.lines, beat.refused_lines
-            known.unsent_bytes = beat.unsent_bytes
+            known.unsent_bytes, known.version = beat.unsent_bytes, beat.version
             if beat.sent_ms:
                 known.note_clock(run, beat.sent_ms - now_ms)
         return True

@@ -20,6 +20,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from agent.config.host_port import parse_host_port
+from agent.runtime.program_version import VERSION_HEADER, program_version
 from agent.wire import bundle, heartbeat, metadata
 from agent.wire import frame as wire
 from agent.wire.metadata import MetadataMessage
@@ -408,4 +409,5 @@ class Receiver:
         stops = problems.keys() - {Part.BATCHES, *OF_STREAMS}
         lines = [] if stops else ["ready"]
         lines += [f"{part.value}: {text}" for part, text in problems.items()]
-        return web.Response(text="\n".join(lines) + "\n", status=503 if stops else 200)
+        headers = {VERSION_HEADER: program_version()}
+        return web.Response(text="\n".join(lines) + "\n", status=503 if stops else 200, headers=headers)

@@ -10,12 +10,12 @@ import platform
 import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from agent.runtime.program_version import VERSION_HEADER, program_version
 from indexer.access.grants import Right
 from indexer.clickhouse.store import StoreError
 from shim.http import params as p
@@ -43,7 +43,9 @@ async def ready(request: web.Request) -> web.Response:
         await context.blocking(context.ping)
     except StoreError:
         return plain("Service Unavailable: the store does not answer\n", 503)
-    return plain("Meterhouse is Ready.\n")
+    found = plain("Meterhouse is Ready.\n")
+    found.headers[VERSION_HEADER] = program_version()
+    return found
 
 
 async def own_metrics(request: web.Request) -> web.Response:
@@ -57,7 +59,7 @@ async def build_info(_: web.Request) -> web.Response:
     return answer(
         {
             "version": PROMETHEUS_VERSION,
-            "revision": package_version(),
+            "revision": program_version(),
             "branch": "main",
             "buildUser": "",
             "buildDate": "",
@@ -65,14 +67,6 @@ async def build_info(_: web.Request) -> web.Response:
             "application": "Meterhouse",
         }
     )
-
-
-def package_version() -> str:
-    """Return the version of the installed distribution."""
-    try:
-        return version("meterhouse")
-    except PackageNotFoundError:  # run from a tree that is not installed
-        return "unknown"
 
 
 async def runtime_info(request: web.Request) -> web.Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import tarfile
 import urllib.request
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ from typing import Any, Final
 
 import pytest
 
-from tests.e2e.product import Starter, Up, wait_for
+from agent.runtime.program_version import VERSION_HEADER, program_version
+from tests.e2e.product import Starter, Up, get, wait_for
 from tests.support.releases import END_S, SentRequest, SentValue, folder_of, read_sent, releases
 
 pytestmark = pytest.mark.e2e
@@ -97,6 +99,24 @@ def test_requests_of_old_agents_count_once(opened: Up) -> None:
             assert [_post(opened, request) for _ in range(again)] == [200] * again, (release, request.path)
         for value in sent.values:
             _wait_for(opened, value)
+
+
+def test_each_part_tells_its_version(opened: Up) -> None:
+    """In its answer when it is ready, in its metrics, and an agent in its heartbeats."""
+    mine = program_version()
+    for url in (f"{opened.agent}/readyz", f"{opened.indexer}/readyz", f"{opened.api.url}/-/ready"):
+        with urllib.request.urlopen(url, timeout=30) as response:
+            assert response.headers[VERSION_HEADER] == mine, url
+    for url, part in ((opened.agent, "agent"), (opened.indexer, "indexer"), (opened.api.url, "shim")):
+        shown = get(f"{url}/metrics")[1].decode()
+        assert f'meterhouse_{part}_build_info{{version="{mine}"}} 1' in shown
+    name = socket.gethostname()
+
+    def told() -> bool:
+        agents = opened.api.data("meterhouse/status")["agents"]
+        return any(one["agent"] == name and one["version"] == mine for one in agents)
+
+    wait_for(told, f"the version of the agent {name}", 60)
 
 
 def test_the_product_ends_well(opened: Up) -> None:

@@ -14,6 +14,7 @@ from agent.forward.heartbeat_sender import AnswerHandlers, HeartbeatSender
 from agent.forward.spool.record import EncodedFrame
 from agent.forward.spool.spool import Spool
 from agent.runtime.logs import Log
+from agent.runtime.program_version import program_version
 from agent.settings import ForwardSettings
 from agent.wire.frame import Sender
 from agent.wire.heartbeat import MAX_BYTES, Heartbeat, HeartbeatError, decode, encode
@@ -52,7 +53,13 @@ def test_the_first_one_comes_at_once(indexer: FakeIndexer, start: Start) -> None
     (beat,) = indexer.heartbeats
     assert abs(beat.sent_ms - time.time() * 1000) < 60_000
     assert msgspec.structs.replace(beat, sent_ms=0) == Heartbeat(
-        agent="web-1", epoch=5, org_id=7, project_id=9, flushed_until_ms=START_MS, frames_over=0
+        agent="web-1",
+        epoch=5,
+        org_id=7,
+        project_id=9,
+        flushed_until_ms=START_MS,
+        frames_over=0,
+        version=program_version(),
     )
 
 
@@ -175,7 +182,7 @@ def test_its_bytes() -> None:
     beat = Heartbeat(agent="web-1", epoch=5, org_id=7, project_id=9, flushed_until_ms=START_MS, ended=True)
     assert encode(beat) == (
         b'{"agent":"web-1","epoch":5,"org_id":7,"project_id":9,"flushed_until_ms":1700000000000,"ended":true,'
-        b'"sent_ms":0,"frames_made":0,"frames_over":null,"lines":null,"refused_lines":{},"unsent_bytes":0}'
+        b'"sent_ms":0,"frames_made":0,"frames_over":null,"lines":null,"refused_lines":{},"unsent_bytes":0,"version":""}'
     )
     assert decode(encode(beat)) == beat
     assert decode(b'{"agent":"a","epoch":1,"more":[]}') == Heartbeat(agent="a", epoch=1)

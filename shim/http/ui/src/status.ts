@@ -21,6 +21,7 @@ export interface Agent {
   lines?: number | null;
   refused_lines?: Record<string, number>;
   unsent_bytes?: number;
+  version?: string;
 }
 export interface Status {
   agents: Agent[];
@@ -72,6 +73,7 @@ function agentTable(agents: readonly Agent[], utc: boolean): HTMLElement {
   const lag = (one: Agent): number => (one.flushed_until_s ? Date.now() / 1000 - one.flushed_until_s : NaN);
   return table("Agents", [
     { title: "agent", key: (one) => one.agent },
+    { title: "version", key: (one) => one.version ?? "", cell: (one) => one.version || "not told" },
     { title: "org:project", key: (one) => `${one.org_id}:${one.project_id}` },
     { title: "state", key: state, cell: (one) => h("span", { class: `state ${state(one) === "silent" ? "bad" : ""}` }, state(one)) },
     { title: "heard", key: (one) => one.heard_s_ago, cell: (one) => ago(one.heard_s_ago), numeric: true },
