@@ -130,7 +130,7 @@ class TestSpools:
         waiting = threading.Thread(target=lambda: seen.append(spool.wait_any()))
         waiting.start()
         spool.put(parcel("a"))
-        waiting.join(10)
+        waiting.join(120)
         out = spool.take()
         assert out
         assert not spool.wait_empty(0)
@@ -138,7 +138,7 @@ class TestSpools:
         waiting = threading.Thread(target=lambda: seen.append(spool.wait_any()))
         waiting.start()
         spool.close()
-        waiting.join(10)
+        waiting.join(120)
         assert seen == [True, False]
 
     def test_nothing_is_lost_unseen(self, open_spool: Open) -> None:

@@ -211,7 +211,7 @@ def test_redis_back_is_used_again(redis_server: RedisServer) -> None:
 
 
 def until(there: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not there():
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -225,7 +225,7 @@ def test_a_redis_that_hangs_costs_one_timeout_and_then_none(redis_server: RedisS
     for _ in range(50):
         assert cache.get_many(["1:a"]) == {"1:a": None}
         cache.set_many({"1:b": 6})
-    assert time.monotonic() - began < 20, "100 timeouts take 100 s; probes fail in the background"
+    assert time.monotonic() - began < 60, "100 timeouts take 100 s; probes fail in the background"
     assert cache.circuit.failures == 1
     redis_server.signal(signal.SIGCONT)
     until(lambda: cache.circuit.closed)

@@ -99,10 +99,10 @@ class Process:
 
         return wait_for(look, f"{pattern} in\n{self.output}", deadline_s)
 
-    def wait(self, deadline_s: float = 60.0) -> int:
+    def wait(self, deadline_s: float = 120.0) -> int:
         return self._popen.wait(deadline_s)
 
-    def terminate(self, deadline_s: float = 60.0) -> int:
+    def terminate(self, deadline_s: float = 120.0) -> int:
         """SIGTERM to this process (not its children), then its exit code."""
         self._popen.send_signal(signal.SIGTERM)
         return self.wait(deadline_s)

@@ -56,7 +56,7 @@ def test_killed_in_the_middle_and_run_again_is_exact(product: Up, start: Starter
     assert status == 200
     assert b"backfill/" not in agents  # no bucket of the present waits for a file
     third = _backfill(start, product, path)
-    assert third.wait(60) == 0, third.output
+    assert third.wait(120) == 0, third.output
     assert "already sent" in third.output
     state.unlink()  # then identities alone keep it exact
     fourth = _backfill(start, product, path)
@@ -83,7 +83,7 @@ def test_histograms_of_openmetrics_answer_as_in_prometheus(
         ]
     path.write_text("\n".join([*lines, "# EOF", ""]))
     process = _backfill(start, product, path)
-    assert process.wait(60) == 0, process.output
+    assert process.wait(120) == 0, process.output
     end_s = start_s + 60
     product.api.wait_until("increase(backfill_seen_total[60s])", end_s, 25.0)
     assert product.api.one("increase(backfill_wait_count[60s])", end_s) == 40.0

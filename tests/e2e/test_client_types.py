@@ -235,7 +235,7 @@ def test_datadog_s_negative_gauges(tmp_path: Path, core: str, deltas: str, untag
 def node(which: str, **options: Any) -> None:
     assert (NODE / "node_modules" / "statsd-client").is_dir(), "`make test` installs it with npm ci"
     command = ["node", str(NODE / "types.js"), which, json.dumps(options), str(THEN_S)]
-    subprocess.run(command, check=True, timeout=60)
+    subprocess.run(command, check=True, timeout=120)
 
 
 COUNTS: Final = ("js.count:3|c|#route:/cart,bare", "js.count:-0.5|c")

@@ -52,7 +52,7 @@ def _datadog(host: str, port: int, prefix: str) -> None:
 def _hot_shots(host: str, port: int, prefix: str) -> None:
     folder = Path(__file__).parent / "node"
     assert (folder / "node_modules" / "hot-shots").is_dir(), "`make test` installs it with npm ci"
-    subprocess.run(["node", str(folder / "send.js"), host, str(port), prefix], check=True, timeout=60)
+    subprocess.run(["node", str(folder / "send.js"), host, str(port), prefix], check=True, timeout=120)
 
 
 def _bash(host: str, port: int, prefix: str) -> None:
@@ -62,7 +62,7 @@ def _bash(host: str, port: int, prefix: str) -> None:
           > /dev/udp/{host}/{port}
       done
       printf '{prefix}.depth:7|g' > /dev/udp/{host}/{port}"""
-    subprocess.run(["bash", "-c", script], check=True, timeout=60)
+    subprocess.run(["bash", "-c", script], check=True, timeout=120)
 
 
 @pytest.mark.parametrize(

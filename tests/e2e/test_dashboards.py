@@ -183,7 +183,7 @@ def test_every_panel_has_data_with_every_value(sources: dict[str, Source], file:
             if file == ONE_PART and number:
                 ask()  # refused queries fail
             else:
-                wait_for(ask, f"{query.title}: {query.expr} of {values}", 30.0)
+                wait_for(ask, f"{query.title}: {query.expr} of {values}", 120)
 
 
 def _values(dashboard: Dashboard, sources: Mapping[str, Source], variable: Mapping[str, Any]) -> list[str]:

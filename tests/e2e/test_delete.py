@@ -92,7 +92,7 @@ def test_killed_in_the_middle(up: Up, start: Starter) -> None:
     url = f"{up.api.url}/api/v1/admin/tsdb/delete_series"
 
     def delete() -> None:
-        with suppress(OSError), urllib.request.urlopen(url, asked.encode(), timeout=60) as response:
+        with suppress(OSError), urllib.request.urlopen(url, asked.encode(), timeout=120) as response:
             response.read()
 
     asking = threading.Thread(target=delete)

@@ -41,5 +41,5 @@ def _write(indexer: str, now_s: int) -> None:
     message = {"org_id": 1, "project_id": 1, "name": "written", "type": "c", "value": 1, "timestamp": now_s}
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(f"{indexer}/v1/messages", json.dumps(message).encode(), headers)
-    with urllib.request.urlopen(request, timeout=30) as response:
+    with urllib.request.urlopen(request, timeout=120) as response:
         assert response.status == 200

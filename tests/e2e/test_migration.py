@@ -56,7 +56,7 @@ def _post(up: Up, sent: SentRequest) -> int:
     request = urllib.request.Request(
         up.indexer + sent.path, data=sent.body, headers={"Content-Type": sent.content_type}, method="POST"
     )
-    with urllib.request.urlopen(request, timeout=30) as response:
+    with urllib.request.urlopen(request, timeout=120) as response:
         status: int = response.status
         return status
 

@@ -122,13 +122,13 @@ def _reads(folder: Path, command: tuple[str, ...]) -> tuple[int, str]:
         state = Path(f"/proc/{process.pid}/stat")
         wait_for(lambda: state.read_text().rpartition(")")[2].split()[0] == "S", "it waits for more", 60)
         process.send_signal(signal.SIGINT)
-        return process.wait(60), process.stdout.read().decode()
+        return process.wait(120), process.stdout.read().decode()
 
 
 def _asks(folder: Path, command: tuple[str, ...]) -> tuple[int, str]:
     """Interrupt a query that waits for its answer; return its exit code and output."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(60)
+        server.settimeout(120)
         with subprocess.Popen(
             [*PROGRAM, *command, f"http://127.0.0.1:{server.getsockname()[1]}"],
             cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -136,7 +136,7 @@ def _asks(folder: Path, command: tuple[str, ...]) -> tuple[int, str]:
             assert process.stdout is not None
             with server.accept()[0]:
                 process.send_signal(signal.SIGINT)
-                return process.wait(60), process.stdout.read().decode()
+                return process.wait(120), process.stdout.read().decode()
 
 
 @case("a second `up` on one data directory")

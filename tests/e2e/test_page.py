@@ -56,13 +56,13 @@ def _message(url: str) -> None:
     request = urllib.request.Request(
         f"{url}/v1/messages", json.dumps([body]).encode(), {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=30) as response:
+    with urllib.request.urlopen(request, timeout=120) as response:
         assert response.status == 200
 
 
 def ask(url: str, headers: dict[str, str]) -> Any:
     """Return status, headers and body of a GET."""
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as response:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=120) as response:
         return response.status, response.headers, response.read()
 
 

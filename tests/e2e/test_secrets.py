@@ -28,7 +28,7 @@ def ask(url: str, token: str = "", body: bytes | None = None) -> tuple[int, str]
     headers = _JSON | ({"Authorization": f"Bearer {token}"} if token else {})
     request = urllib.request.Request(url, data=body, headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with urllib.request.urlopen(request, timeout=120) as response:
             return response.status, str(response.headers) + response.read().decode(errors="replace")
     except urllib.error.HTTPError as e:
         with e:

@@ -32,7 +32,7 @@ def test_separate_services_give_one_exact_answer(
     body = encode(make_frame(FrameRows(counters=[("frames", {"to": "both"}, now, 7.0)]), agent="both"))
     for url in (first_url, second_url, first_url):  # the very same frame, to whichever indexer
         request = urllib.request.Request(f"{url}/v1/frames", body, {"Content-Type": CONTENT_TYPE})
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             assert answer.status == 200
     api = services.api()
     end = now + 60
@@ -66,7 +66,7 @@ def test_the_api_shows_the_limits_of_indexers_in_other_processes(start: Starter,
         body = encode(make_frame(rows, agent="a", sequence=number))
         request = urllib.request.Request(f"{to}/v1/frames", body, headers)
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=120) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as e:
             with e:

@@ -47,7 +47,7 @@ def get(url: str, context: ssl.SSLContext, token: str = "") -> tuple[int, str]:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         request = urllib.request.Request(url, headers=headers)
-        with urllib.request.urlopen(request, context=context, timeout=30) as answer:
+        with urllib.request.urlopen(request, context=context, timeout=120) as answer:
             return answer.status, str(answer.read(), "utf-8")
     except urllib.error.HTTPError as e:
         with e:
@@ -55,7 +55,7 @@ def get(url: str, context: ssl.SSLContext, token: str = "") -> tuple[int, str]:
 
 
 def send(address: tuple[str, int], context: ssl.SSLContext, lines: bytes) -> None:
-    plain = socket.create_connection(address, timeout=30)
+    plain = socket.create_connection(address, timeout=120)
     with context.wrap_socket(plain, server_hostname="localhost") as sock:
         sock.sendall(lines)
         sock.unwrap()

@@ -36,7 +36,7 @@ class Ports:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         lines = [line + b" HTTP/1.1", b"Host: localhost", *headers, b"Content-Length: %d" % len(body)]
         writer.write(b"\r\n".join([*lines, b"Connection: close", b"", b""]) + body)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             answer = await reader.read()
         writer.close()
         return int(answer.split()[1]), answer.partition(b"\r\n\r\n")[2]

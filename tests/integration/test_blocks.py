@@ -442,11 +442,11 @@ def test_a_stretch_that_is_written_to_all_the_time_is_filled_in_a_pause(p: Pipel
     def insert() -> None:
         with one.insert_feed.announce("counters", one.row(), first=False):
             begun.set()
-            may_end.wait(10)
+            may_end.wait(120)
 
     writer = threading.Thread(target=insert)
     writer.start()
-    assert begun.wait(10)
+    assert begun.wait(120)
     one.filler.ask([place], whole=True)
     may_end.set()
     one.filler.wait()

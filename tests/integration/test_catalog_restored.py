@@ -67,7 +67,7 @@ def names(store: Store) -> list[str]:
 
 
 async def until(there: Any) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not there():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.05)
@@ -75,7 +75,7 @@ async def until(there: Any) -> None:
 
 async def until_stored(service: IndexerService, frame: Frame) -> None:
     """Send until the answer is 200: a busy machine may take longer than `acknowledge_s`."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while (status := await sent(service, frame)) != 200:
         assert status == 503
         assert time.monotonic() < deadline

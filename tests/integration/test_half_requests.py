@@ -21,7 +21,7 @@ from shim.settings import ShimSettings
 HEAD = b"POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nX: "
 BODY = b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\nContent-Length: 100\r\n\r\n[{"
 JSON, FORM = b"application/json", b"application/x-www-form-urlencoded"
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 
 
 @dataclass

@@ -578,14 +578,14 @@ async def test_run_until_stopped(loaded: Store) -> None:
     task = asyncio.create_task(
         run(settings, store=loaded, ready=lambda service: up.set_result(service.address), stop=stop)
     )
-    address = await asyncio.wait_for(up, 30)
+    address = await asyncio.wait_for(up, 120)
     async with aiohttp.ClientSession() as session, session.get(f"http://{address}/-/ready") as r:
         assert r.status == 200
     frozen = gc.get_freeze_count()
     gc.unfreeze()  # this process goes on
     assert frozen > 10_000, "collecting garbage goes through what queries made, not through all modules"
     stop.set()
-    await asyncio.wait_for(task, 30)
+    await asyncio.wait_for(task, 120)
     loaded.command("SELECT 1")  # a store that was given is left open
 
 

@@ -244,7 +244,7 @@ async def test_metrics_are_open_where_that_is_set(indexer: Indexer) -> None:
 async def test_a_full_queue_is_told_to_come_back(indexer: Indexer, total: Any) -> None:
     await indexer.start(batch=BatchSettings(linger_ms=60_000), bounds=Bounds(queue_bytes=1))
     first = asyncio.create_task(indexer.frame(counter_frame({"a": 1.0}, NOW_S)))
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while not indexer.service.held_bytes:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.005)
@@ -261,7 +261,7 @@ async def test_a_frame_not_written_in_time_goes_on_and_is_known(indexer: Indexer
     await indexer.start(batch=BatchSettings(linger_ms=600), acknowledge_s=0.05)
     frame = counter_frame({"a": 1.0}, NOW_S)
     assert (await indexer.frame(frame))[0] == 503
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while (await indexer.frame(frame))[0] != 200:
         assert time.monotonic() < deadline
     assert total() == 1
@@ -425,7 +425,7 @@ async def test_clickhouse_gone_means_try_again(tmp_path: Path, batching: str) ->
         indexer = Indexer(f"http://127.0.0.1:{port}/gone", tmp_path)
         await indexer.start(batching=batching, acknowledge_s=2.0, drain_s=0.5)
         first = counter_frame({"a": 1.0}, NOW_S)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while (await indexer.frame(first))[0] != 200:  # a busy machine may take more than 2 s
             assert time.monotonic() < deadline
         assert (await indexer.get("/readyz"))[0] == 200

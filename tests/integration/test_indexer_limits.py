@@ -111,7 +111,7 @@ async def test_a_batch_that_is_written_again_folds_the_same(
     """The first run decides with series that the second does not know of, and with another limit."""
     await indexer.start(limits=Limits(series_per_day=2), drain_s=0.0, acknowledge_s=0.5)
     first = many("a", 2)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while (await indexer.frame(first))[0] == 503:  # a busy machine: it is stored once
             pass
     real = Store.insert
@@ -125,7 +125,7 @@ async def test_a_batch_that_is_written_again_folds_the_same(
     (journal,) = indexer.directory.glob("*.sqlite")
     db = sqlite3.connect(journal)
     second = many("b", 3)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while db.execute("SELECT count() FROM batch WHERE state = 0").fetchone() == (0,):
             assert (await indexer.frame(second))[0] == 503  # perhaps before the batch has begun
     await indexer.stop()

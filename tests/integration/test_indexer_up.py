@@ -64,7 +64,7 @@ async def ups(store: Store, org_id: int, project_id: int) -> list[dict[str, str]
 
 async def until_up(store: Store, org_id: int, project_id: int, expected: list[dict[str, str]]) -> None:
     """Wait for these labels of `up`; its rows are not counted: each bucket adds the indexer's own."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while (found := await ups(store, org_id, project_id)) != expected:
         assert time.monotonic() < end, f"up of {org_id}:{project_id} is {found}, expected {expected}"
         await asyncio.sleep(0.1)

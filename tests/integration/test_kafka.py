@@ -114,7 +114,7 @@ def test_killed_between_storing_and_committing(kafka_cluster: KafkaCluster, tmp_
     kafka_cluster.add("killed", *messages)
     program = [sys.executable, "-m", "tests.integration.stream_process", url, "journal", str(journal)]
     program.append(f"kafka:{kafka_cluster.brokers}/killed")
-    died = subprocess.run([*program, "commit"], cwd=ROOT, stdout=subprocess.DEVNULL, timeout=60, check=False)
+    died = subprocess.run([*program, "commit"], cwd=ROOT, stdout=subprocess.DEVNULL, timeout=120, check=False)
     assert died.returncode == -9
     kafka_cluster.add("killed", HIT_BYTES)  # a batch that was cut stays as it is
     last = subprocess.Popen([*program, "never"], cwd=ROOT, stdout=subprocess.DEVNULL)
@@ -208,7 +208,7 @@ def test_messages_that_were_removed_are_counted(kafka_cluster: KafkaCluster) -> 
 
 def next_of(stream: KafkaStream) -> Batch:
     """Return the next batch; a broker that is slow to answer is asked again, as the indexer does."""
-    deadline, failed = time.monotonic() + 60, ""
+    deadline, failed = time.monotonic() + 120, ""
     while True:
         assert time.monotonic() < deadline, failed
         try:

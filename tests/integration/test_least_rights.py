@@ -52,7 +52,7 @@ async def test_a_shim_that_may_only_read(http_dsn: str) -> None:
         pipeline = Pipeline.open(store, NOW_S * 1000)
         pipeline.send([f"x:2|c|#n:{n}|T{NOW_S - 5}" for n in range(50)])
         pipeline.close()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             await starting
         query = 'sum(increase(x{n=~".*1"}[1m]))'
         status, text = await _ask(f"{reader.url}/api/v1/query", query=query, time=str(NOW_S))
@@ -71,7 +71,7 @@ async def test_a_shim_that_may_only_read(http_dsn: str) -> None:
 
 
 async def _until_said(url: str, text: str) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while True:
             status, said = await _ask(f"{url}/-/ready")
             assert status == 503
@@ -89,7 +89,7 @@ async def test_a_profile_that_would_leave_rows_out(migrated_http_dsn: str) -> No
     store.close()
     profile = "max_rows_to_group_by=10,group_by_overflow_mode=any,readonly=2"
     service = ShimService(ShimSettings(listen="127.0.0.1:0", dsn=_as_profiled(migrated_http_dsn, profile)))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         await service.start()
     try:
         query = "sum by (n) (increase(x[1m]))"

@@ -63,7 +63,7 @@ class Indexer:
             return response.status, await response.json()
 
     async def post_until_stored(self, *messages: dict[str, Any]) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while (await self.post(*messages))[0] != 200:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.05)

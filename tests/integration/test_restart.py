@@ -160,9 +160,9 @@ async def test_it_ends_when_the_process_stops(store: Store, tmp_path: Path) -> N
     with process(store, path, busy=busy) as p:
         runs = threading.Thread(target=p.warmer.run, args=(None,))
         runs.start()
-        assert waits.wait(10)
+        assert waits.wait(120)
         p.warmer.stop()
-        runs.join(10)
+        runs.join(120)
         assert not runs.is_alive()
 
 

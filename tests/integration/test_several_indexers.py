@@ -71,7 +71,7 @@ class Indexers:
         return (await self.post(name, "/v1/frames", encode(frame), headers or {}))[0]
 
     async def until_stored(self, name: str, frame: Frame, headers: Mapping[str, str] | None = None) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while (status := await self.send(name, frame, headers)) != 200:
             assert status == 503
             assert time.monotonic() < deadline

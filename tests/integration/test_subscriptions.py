@@ -150,7 +150,7 @@ async def test_a_tick_has_one_result_over_shims_and_restarts(w: World) -> None:
     """Two shims evaluate the same ticks at once: both write, and one result is kept."""
     of = w.add()
     w.now_s = T + 300 + 5
-    at_once = threading.Barrier(2, timeout=20)
+    at_once = threading.Barrier(2, timeout=120)
 
     def together(writes: SubscriptionWrites) -> None:
         at_once.wait()  # both have evaluated before one has stored

@@ -195,7 +195,7 @@ def verify(dsn: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         env={"METERHOUSE_INDEXER__DSN": dsn, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 

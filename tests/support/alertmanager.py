@@ -55,10 +55,10 @@ class AlertmanagerServer:
             raise
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while True:
             try:
-                urllib.request.urlopen(f"{self.url}/-/ready", timeout=5).close()
+                urllib.request.urlopen(f"{self.url}/-/ready", timeout=30).close()
                 return
             except (urllib.error.URLError, OSError):
                 assert time.monotonic() < deadline, "prometheus-alertmanager did not start"
@@ -70,7 +70,7 @@ class AlertmanagerServer:
         request = urllib.request.Request(
             f"{self.url}/api/v2/{path}", data, {"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             return json.loads(answer.read() or b"null")
 
     def silence(self, name: str) -> None:

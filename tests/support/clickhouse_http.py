@@ -92,7 +92,7 @@ class FaultRules:
     def set(self, *rules: FaultRule) -> None:
         """Replace all rules."""
         body = json.dumps([asdict(rule) for rule in rules]).encode()
-        with urllib.request.urlopen(urllib.request.Request(self._url, body), timeout=60):
+        with urllib.request.urlopen(urllib.request.Request(self._url, body), timeout=120):
             pass
 
 

@@ -15,7 +15,7 @@ _PROGRAM = """
 import sys
 from confluent_kafka import Producer
 mock = Producer({"bootstrap.servers": "mock", "test.mock.num.brokers": "1", "log_level": 0})
-(broker,) = mock.list_topics(timeout=30).brokers.values()
+(broker,) = mock.list_topics(timeout=120).brokers.values()
 print(f"{broker.host}:{broker.port}", flush=True)
 sys.stdin.read()
 """
@@ -50,7 +50,7 @@ class KafkaCluster:
         consumer = Consumer(
             {"bootstrap.servers": self.brokers, "group.id": "reader", "enable.partition.eof": True}
         )
-        partitions = consumer.list_topics(topic, timeout=30).topics[topic].partitions
+        partitions = consumer.list_topics(topic, timeout=120).topics[topic].partitions
         consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
         found: list[Message] = []
         ended: set[int | None] = set()
@@ -67,7 +67,7 @@ class KafkaCluster:
         """Return a group's positions in a topic; those of batches that are not stored are left out."""
         consumer = Consumer({"bootstrap.servers": self.brokers, "group.id": group})
         partitions = [TopicPartition(topic, n) for n in range(4)]
-        found = consumer.committed(partitions, timeout=30)
+        found = consumer.committed(partitions, timeout=120)
         consumer.close()
         return {one.partition: one.offset for one in found if one.offset >= 0 and not one.metadata}
 

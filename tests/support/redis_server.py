@@ -47,7 +47,7 @@ class RedisServer:
             raise
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         client = redis.Redis.from_url(self.url)
         while True:
             try:

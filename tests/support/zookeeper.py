@@ -14,7 +14,7 @@ from typing import Final
 from tests.support.ports import free_port
 
 _JAR: Final = Path("/usr/share/java/zookeeper.jar")
-_START_S: Final = 60.0
+_START_S: Final = 120.0
 
 
 def lacking() -> str:

@@ -19,7 +19,7 @@ from agent.wire import bundle, heartbeat, metadata
 from agent.wire.frame import Frame, decode
 from agent.wire.heartbeat import Heartbeat
 
-DEADLINE_S: Final = 60.0
+DEADLINE_S: Final = 120.0
 Answer = int | str | tuple[int, dict[str, str]]
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from agent.runtime.loop import Loop
 
-DEADLINE_S: Final = 60.0
+DEADLINE_S: Final = 120.0
 
 
 class TestLoop(Loop):

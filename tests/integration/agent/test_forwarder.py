@@ -308,7 +308,7 @@ def test_drain_gives_up_at_the_deadline(indexer: FakeIndexer) -> None:
     run.put(b"x")
     start = time.monotonic()
     assert not run.forwarder.drain(0.3)
-    assert 0.3 <= time.monotonic() - start < 15
+    assert 0.3 <= time.monotonic() - start < 60
     assert run.spool.unsent_frames == 1
 
 

@@ -176,7 +176,7 @@ def test_families_are_described() -> None:
 
 def raw(address: str, asked: bytes) -> bytes:
     """Return the answer to some bytes, whole."""
-    with socket.create_connection(split_host_port("", address), timeout=10) as sock:
+    with socket.create_connection(split_host_port("", address), timeout=120) as sock:
         sock.sendall(asked)
         sock.shutdown(socket.SHUT_WR)
         parts = []
@@ -225,7 +225,9 @@ def test_silent_connections_are_bounded_and_keep_no_one_out() -> None:
     try:
         with contextlib.ExitStack() as stack:
             silent = [
-                stack.enter_context(socket.create_connection(split_host_port("", server.address), timeout=5))
+                stack.enter_context(
+                    socket.create_connection(split_host_port("", server.address), timeout=120)
+                )
                 for _ in range(MAX_CONNECTIONS + 6)
             ]
             for sock in silent:
@@ -243,7 +245,7 @@ def test_a_request_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admin_http, "_TIMEOUT_S", 0.1)
     server = AdminServer("127.0.0.1:0", lambda: b"text", lambda: "")
     try:
-        with socket.create_connection(split_host_port("", server.address), timeout=5) as slow:
+        with socket.create_connection(split_host_port("", server.address), timeout=120) as slow:
             slow.sendall(b"GET /healthz HTTP/1.1\r\nx: ")
             assert slow.recv(1) == b""
     finally:

@@ -123,7 +123,7 @@ def udp() -> Iterator[tuple[socket.socket, socket.socket]]:
 def other() -> Iterator[tuple[socket.socket, socket.socket]]:
     """Provide a socket that does not block, and the other server's, which it is connected to."""
     with bind("other", "127.0.0.1:0", UDP) as there, socket.socket(socket.AF_INET, UDP) as sock:
-        there.settimeout(10)
+        there.settimeout(120)
         grow_receive_buffer(there, 8 << 20)
         sock.setblocking(False)
         sock.connect(there.getsockname())

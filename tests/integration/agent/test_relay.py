@@ -18,7 +18,7 @@ UDP = socket.SOCK_DGRAM
 @pytest.fixture
 def server() -> Iterator[socket.socket]:
     with bind("other", "127.0.0.1:0", UDP) as sock:
-        sock.settimeout(10)
+        sock.settimeout(120)
         yield sock
 
 

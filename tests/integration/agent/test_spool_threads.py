@@ -15,7 +15,7 @@ def test_waiting() -> None:
     waiting = threading.Thread(target=lambda: seen.append(spool.wait_any()))
     waiting.start()
     spool.put(parcel("a"))
-    waiting.join(10)
+    waiting.join(120)
     assert seen == [True]
     assert not spool.wait_empty(0)
     out = spool.take()
@@ -26,5 +26,5 @@ def test_waiting() -> None:
     waiting = threading.Thread(target=lambda: seen.append(spool.wait_any()))
     waiting.start()
     spool.close()
-    waiting.join(10)
+    waiting.join(120)
     assert seen == [True, False]

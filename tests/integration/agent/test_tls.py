@@ -191,7 +191,7 @@ def test_ops_by_https(ca: Authority, tmp_path: Path, caplog: pytest.LogCaptureFi
         assert at.get(ca.context()) != "text"
         assert at.get(ca.context(ca.issue("old", expired=True))) != "text"
         assert "certificate verify failed" in at.get(other.context())
-        with socket.create_connection(at.address, timeout=5) as plain:
+        with socket.create_connection(at.address, timeout=120) as plain:
             plain.sendall(PLAIN_HTTP)
             assert not plain.recv(100).startswith(b"HTTP/1.1 2")
         wait_until(lambda: at.acceptor.failed == 4)
@@ -202,7 +202,7 @@ def test_half_handshakes_do_not_silence_ops(ca: Authority, monkeypatch: pytest.M
     monkeypatch.setattr(admin_http, "_TIMEOUT_S", 1.0)
     with Ops(ca.listener(ca.issue("server"))) as at, contextlib.ExitStack() as stack:
         half = [
-            stack.enter_context(socket.create_connection(at.address, timeout=5))
+            stack.enter_context(socket.create_connection(at.address, timeout=120))
             for _ in range(admin_http.MAX_CONNECTIONS + 6)
         ]
         assert at.get(ca.context()) == "text"

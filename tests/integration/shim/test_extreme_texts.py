@@ -26,7 +26,7 @@ def test_the_guard_costs_little() -> None:
         start = time.process_time()
         with pytest.raises(BadData):
             parse(text if piece != "a" else text + "(")
-        assert time.process_time() - start < 5  # far above the usual time; a quadratic guard takes minutes
+        assert time.process_time() - start < 30  # far above the usual time; a quadratic guard takes minutes
 
 
 EXTREMES = {
@@ -86,7 +86,7 @@ for line in sys.stdin:
     print(said, flush=True)
 """
 #: Seconds that a text may take.
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 
 
 class Parser:
@@ -126,7 +126,7 @@ class Parser:
             child, self._child = self._child, None
             with suppress(BrokenPipeError):
                 try:
-                    child.communicate(timeout=10)
+                    child.communicate(timeout=120)
                 except subprocess.TimeoutExpired:
                     child.kill()
                     child.communicate()

@@ -11,14 +11,24 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from shim.engine.live_edge import LiveEdge
 from shim.metrics import ShimMetrics
 from shim.model.tenancy import Tenant
 from shim.rules.rule_directory import RuleDirectory
 from shim.rules.rule_evaluator import RuleEvaluator
 from shim.settings import LeaseSettings
+from shim.ticks import redis_lease
 from shim.ticks.redis_lease import RedisLease, open_lease
 from tests.support.redis_server import RedisServer
+
+
+@pytest.fixture(autouse=True)
+def _patient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait long for Redis, except where it hangs: on a busy machine a call may take more than a second."""
+    if request.function is not test_a_hanging_redis_costs_one_short_timeout:
+        monkeypatch.setattr(redis_lease, "_TIMEOUT_S", 60.0)
 
 
 @asynccontextmanager
@@ -64,7 +74,7 @@ async def test_a_dead_holder_is_followed_after_the_time_to_live(redis_server: Re
     async with _lease(redis_server) as b:
         async with _lease(redis_server, 1.0) as a:
             await a.hold(["x"])
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 120
             while not await b.hold(["x"]):  # a does not renew
                 assert time.monotonic() < deadline
         assert not a.holds("x")
@@ -79,12 +89,11 @@ async def test_a_hanging_redis_costs_one_short_timeout(redis_server: RedisServer
     redis_server.signal(signal.SIGSTOP)
     try:
         now_s[0] = 20.0
-        began_s = time.monotonic()
         assert await lease.hold(["x", "y"]) == {"x"}
         assert await lease.hold(["x", "y"]) == {"x"}
         now_s[0] = 21.0
         assert await lease.hold(["x", "y"]) == {"x"}
-        assert time.monotonic() - began_s < 5  # one timeout of 1 s
+        assert metrics.registry.get_sample_value("meterhouse_shim_lease_failures_total") == 1  # one timeout
         now_s[0] = 30.5
         assert await lease.hold(["x"]) == set()
         failures = "meterhouse_shim_lease_failures_total"
@@ -92,8 +101,10 @@ async def test_a_hanging_redis_costs_one_short_timeout(redis_server: RedisServer
         assert metrics.registry.get_sample_value("meterhouse_shim_leases") == 0
     finally:
         redis_server.signal(signal.SIGCONT)
-    now_s[0] = 33.0
-    assert await lease.hold(["x"]) == {"x"}
+    deadline = time.monotonic() + 120
+    while await lease.hold(["x"]) != {"x"}:
+        assert time.monotonic() < deadline
+        now_s[0] += 3.0  # it rests after a failure
     await lease.close()
 
 
@@ -164,7 +175,7 @@ async def test_groups_are_handed_over_between_their_ticks(redis_server: RedisSer
         assert shim.held == set(names)
         runs = cast("Any", None)
         shim._running = dict.fromkeys(shim.runners, runs)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while len(a.wanted()) < 5:
             assert time.monotonic() < deadline
             await b.hold(names, balanced=True)

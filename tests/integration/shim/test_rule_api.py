@@ -83,7 +83,7 @@ class Asking:
 
     async def until(self, path: str, seen: str, tenant: str = "") -> Any:
         """Ask until the answer holds a text."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while True:
             found = await self(path, tenant)
             if seen in str(found):

@@ -127,7 +127,7 @@ class World:
 
     def at_tick(self, query: str, second: float) -> dict[Labels, float]:
         """Ask in a thread: the loop of the test runs."""
-        return self.pool.submit(self.pipeline.instant, query, T + second).result(60)
+        return self.pool.submit(self.pipeline.instant, query, T + second).result(240)
 
     def outcomes(self) -> Mapping[str, float]:
         found = self.metrics.registry.get_sample_value

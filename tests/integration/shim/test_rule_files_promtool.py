@@ -25,7 +25,7 @@ def test_check_rules_and_promtool_accept_the_same_files(capsys: pytest.CaptureFi
 
     def accepts(file: Path) -> bool:
         command = ["promtool", "check", "rules", "--lint=none", str(file)]
-        return subprocess.run(command, capture_output=True, check=False, timeout=60).returncode == 0
+        return subprocess.run(command, capture_output=True, check=False, timeout=120).returncode == 0
 
     ours = {file.name: meterhouse.main(["check-rules", str(file)]) == 0 for file in files}
     assert ours == {file.name: accepts(file) for file in files}
