@@ -8,11 +8,14 @@ import re
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, Literal
 
 from agent.cli.common import DEFAULT_API_URL
+from shim.cli.matrix_stream import MatrixError, series_of
 
+_CHUNK_BYTES: Final = 65_536
 _API_PATH: Final = re.compile(r"/api/v1(?:/.*)?$")
 
 
@@ -32,6 +35,45 @@ def ask(
 
     `timeout_s`: how long the server may be silent.
     """
+    with _answered(url, path, parameters, headers, method, timeout_s) as response:
+        data = response.read()
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        raise AskError(_foreign(url)) from None
+    if not isinstance(document, dict) or "data" not in document:
+        raise AskError(_foreign(url))
+    return document
+
+
+def ask_series(
+    url: str,
+    path: str,
+    parameters: Mapping[str, str],
+    headers: Mapping[str, str],
+    timeout_s: float = 150,
+) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield each series of an answer while it arrives, and the size of its text. Raises AskError.
+
+    To leave the rest unread, close the generator: that ends the connection.
+    """
+    with _answered(url, path, parameters, headers, "POST", timeout_s) as response:
+        try:
+            yield from series_of(iter(lambda: response.read1(_CHUNK_BYTES), b""))
+        except MatrixError as e:
+            raise AskError(f"{url}: {e}") from None
+
+
+@contextmanager
+def _answered(
+    url: str,
+    path: str,
+    parameters: Mapping[str, str] | Sequence[tuple[str, str]],
+    headers: Mapping[str, str],
+    method: Literal["GET", "POST"],
+    timeout_s: float,
+) -> Iterator[http.client.HTTPResponse]:
+    """Ask, and give the answer to be read. Raises AskError, also where reading fails."""
     encoded = urllib.parse.urlencode(parameters)
     body = encoded.encode() if method == "POST" else None
     path = path if body is not None else f"{path}?{encoded}"
@@ -44,7 +86,7 @@ def ask(
         # The scheme is http or https, see above.
         request = urllib.request.Request(url.rstrip("/") + path, data=body, headers=dict(headers))  # noqa: S310
         with urllib.request.urlopen(request, timeout=timeout_s) as response:  # noqa: S310
-            data = response.read()
+            yield response
     except urllib.error.HTTPError as e:
         raise AskError(_refusal(url, e.code, e.read())) from None
     except urllib.error.URLError as e:
@@ -54,13 +96,6 @@ def ask(
         raise AskError(_unreachable(url, str(e)) if isinstance(e, OSError) else _foreign(url)) from None
     except (OSError, http.client.HTTPException, ValueError) as e:
         raise AskError(_unreachable(url, str(e))) from None
-    try:
-        document = json.loads(data)
-    except (ValueError, RecursionError):
-        raise AskError(_foreign(url)) from None
-    if not isinstance(document, dict) or "data" not in document:
-        raise AskError(_foreign(url))
-    return document
 
 
 def _unreachable(url: str, reason: str) -> str:

@@ -1,9 +1,9 @@
 """The subcommand `meterhouse export`: writes the values of metrics into a file, by a running API.
 
-It asks for one metric and a stretch of time in turn. The stretch is so short that an answer has at most about
-MAX_POINTS points, so the memory is bounded; OpenMetrics has one series after another, so temporary files hold
-the points of a metric. Beside the file is `FILE.export` with the place reached: run again, it goes on from
-there.
+It asks for one metric and a stretch of time in turn, and reads an answer series by series. The stretch is so
+short that an answer has about MAX_CHARS at most (shim/cli/export_pace.py). Where one step has more, its rows
+leave in parts, so the memory is bounded. OpenMetrics has one series after another: temporary files hold the
+points of a metric. Beside the file is `FILE.export` with the place reached: run again, it goes on from there.
 """
 
 from __future__ import annotations
@@ -21,18 +21,19 @@ import msgspec
 
 from agent.cli.common import report_error
 from agent.runtime.replace_file import replace_file
-from shim.cli.client import AskError, ask
+from shim.cli.client import AskError, ask, ask_series
+from shim.cli.export_pace import MAX_CHARS, AnswerPace
 from shim.cli.export_parquet import ExportError, to_parquet
-from shim.cli.export_rows import COLUMNS, QUERIES, OpenMetricsRows, csv_rows, kind_of, selector_of
+from shim.cli.export_rows import COLUMNS, QUERIES, CsvRows, OpenMetricsRows, kind_of, selector_of
 from shim.cli.options import api_options
 from shim.cli.series_spool import SeriesSpool
 from shim.cli.times import positive_duration_s, time_s, utc, with_negative_values
 
 FORMATS: Final = {".csv": "csv", ".om": "openmetrics", ".openmetrics": "openmetrics", ".parquet": "parquet"}
-#: Points of one answer.
-MAX_POINTS: Final = 50_000
-#: Steps of one answer: below the API's bound of points of a series.
-_MAX_STEPS: Final = 5_000
+#: Rows of one step that are in memory.
+_MAX_ROWS: Final = 10_000
+#: Errors of the API that fewer steps avoid.
+_TOO_LARGE: Final = ("too many samples", "timeout:", "timed out")
 _BUCKET_S: Final = 10
 
 
@@ -127,6 +128,10 @@ def _state(args: argparse.Namespace) -> ExportState:
     return state
 
 
+class AnswerTooLargeError(Exception):
+    """An answer has more than is taken at once: fewer steps have less."""
+
+
 class ExportedMetric(NamedTuple):
     """One type of a metric. `place`: its name in the state, ascending in the order of the export."""
 
@@ -151,9 +156,9 @@ class Exporter:
         file: Path,
         state: ExportState,
         progress: Callable[[str], None],
-        max_points: int = MAX_POINTS,
+        max_chars: int = MAX_CHARS,
     ) -> None:
-        self._max_points = max_points
+        self._max_chars = max_chars
         self._url = url
         self._headers = headers
         self._file = file
@@ -208,54 +213,73 @@ class Exporter:
         else:
             at = max(state.at_s, job.start_s) if state.metric == metric.place else job.start_s
             state.metric = metric.place
-            for until, series in self._answers(metric, at):
-                text = csv_rows(metric.name, metric.kind, series, job.step_s)
-                self._write(out, text)
-                state.rows += text.count("\n")
-                self._save(out, metric.place, until)
+            self._csv(out, metric, at)
         self._save(out, metric.place + "\0", 0)
+
+    def _csv(self, out: IO[bytes], metric: ExportedMetric, at: int) -> None:
+        """Write a metric from `at` on; the file has the rows of a metric in the order of time."""
+        job, state, pace = self._state.job, self._state, AnswerPace(self._max_chars)
+        rows, written = CsvRows(metric.name, metric.kind, job.step_s), 0
+        while at < job.end_s:
+            end = min(job.end_s, at + pace.steps * job.step_s)
+            try:
+                for series, chars in self._answer(metric, at, end, pace):
+                    if pace.is_too_large(chars):
+                        raise AnswerTooLargeError
+                    rows.add(series)
+                    if pace.is_least and rows.count >= _MAX_ROWS:
+                        written += rows.count
+                        out.writelines(rows.take())
+            except AnswerTooLargeError:
+                pace.shrink()
+                rows.take()
+                continue
+            state.rows, written = state.rows + written + rows.count, 0
+            out.writelines(rows.take())
+            self._save(out, metric.place, end)
+            at = end
 
     def _openmetrics(self, out: IO[bytes], metric: ExportedMetric) -> None:
         """Write a metric series by series, once all its points are read: interrupted, it begins anew."""
-        job, state = self._state.job, self._state
-        rows = OpenMetricsRows(metric.shown, metric.kind)
+        job, state, pace = self._state.job, self._state, AnswerPace(self._max_chars)
+        rows, at = OpenMetricsRows(metric.shown, metric.kind), job.start_s
         with tempfile.TemporaryDirectory(prefix=f".{self._file.name}-", dir=self._file.parent) as folder:
             spool = SeriesSpool(Path(folder))
-            for _, series in self._answers(metric, job.start_s):
-                spool.add(series)
+            while at < job.end_s:
+                end = min(job.end_s, at + pace.steps * job.step_s)
+                try:
+                    for series, _ in self._answer(metric, at, end, pace):
+                        spool.add([series])
+                except AnswerTooLargeError:  # before the first series
+                    pace.shrink()
+                else:
+                    at = end
             self._write(out, rows.head())
             for part in spool.series():
                 text = rows.rows(part, job.step_s)
                 self._write(out, text)
                 state.rows += text.count("\n")
 
-    def _answers(self, metric: ExportedMetric, at: int) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-        """Yield the series of a stretch of time, and its end, in the order of time."""
-        job = self._state.job
-        steps, counted_until = 1, at
-        while at < job.end_s:
-            if at >= counted_until:
-                steps, counted_until = self._steps(metric, at)
-            end = min(job.end_s, at + steps * job.step_s)
-            self._progress(f"{metric.name} {utc(at)} UTC, {self._state.rows:,} rows")
-            yield end, self._values(metric, at, end)
-            at = end
+    def _answer(
+        self, metric: ExportedMetric, start: int, end: int, pace: AnswerPace
+    ) -> Iterator[tuple[dict[str, Any], int]]:
+        """Yield the series of a stretch of time as they arrive, and the characters so far.
 
-    def _steps(self, metric: ExportedMetric, at: int) -> tuple[int, int]:
-        """Return how many steps one answer may have, by the number of series from `at` on; and until when."""
-        job = self._state.job
-        span = min(job.end_s - at, _MAX_STEPS * job.step_s)
-        counted = f"count(present_over_time({self._selector(metric)}[{span}s]))"
-        found = self._ask("/api/v1/query", {"query": counted, "time": str(at + span)})["result"]
-        series = int(float(found[0]["value"][1])) if found else 1
-        return max(1, min(_MAX_STEPS, self._max_points // max(1, series))), at + span
-
-    def _values(self, metric: ExportedMetric, start: int, end: int) -> list[dict[str, Any]]:
-        step = self._state.job.step_s
+        Raises AnswerTooLargeError where the API refuses to read so much at once, and AskError.
+        """
+        self._progress(f"{metric.name} {utc(start)} UTC, {self._state.rows:,} rows")
+        step, chars = self._state.job.step_s, 0
         query = QUERIES[metric.kind][0].format(selector=self._selector(metric), step=step)
-        times = {"start": str(start + step), "end": str(end), "step": str(step)}
-        result: list[dict[str, Any]] = self._ask("/api/v1/query_range", {"query": query, **times})["result"]
-        return result
+        asked = {"query": query, "start": str(start + step), "end": str(end), "step": str(step)}
+        try:
+            for series, more in self._ask_series(asked):
+                chars += more
+                yield series, chars
+        except AskError as e:
+            if chars or pace.is_least or not any(words in str(e) for words in _TOO_LARGE):
+                raise
+            raise AnswerTooLargeError from None
+        pace.answered((end - start) // step, chars)
 
     def _selector(self, metric: ExportedMetric) -> str:
         return selector_of(metric.name, self._state.job.selector, metric.type)
@@ -264,9 +288,10 @@ class Exporter:
         return {"start": str(self._state.job.start_s), "end": str(self._state.job.end_s)}
 
     def _ask(self, path: str, parameters: Mapping[str, str]) -> Any:
-        post = path in ("/api/v1/query", "/api/v1/query_range")
-        document = ask(self._url, path, parameters, self._headers, method="POST" if post else "GET")
-        return document["data"]
+        return ask(self._url, path, parameters, self._headers, method="GET")["data"]
+
+    def _ask_series(self, parameters: Mapping[str, str]) -> Iterator[tuple[dict[str, Any], int]]:
+        return ask_series(self._url, "/api/v1/query_range", parameters, self._headers)
 
     @staticmethod
     def _write(out: IO[bytes], text: str) -> None:

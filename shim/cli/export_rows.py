@@ -6,8 +6,6 @@ distributions. OpenMetrics has cumulative counters, from 0 in the file.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,15 +19,21 @@ QUERIES: Final[Mapping[str, tuple[str, str]]] = {
     "set": ("sum_over_time({selector}[{step}s])", "distinct"),
     "histogram": ("increase({selector}[{step}s])", "distribution"),
 }
+#: Ends of names in OpenMetrics of the types that are cumulative there.
+_SUFFIXES: Final[Mapping[str, Sequence[str]]] = {"counter": ("_total",), "histogram": ("_count", "_sum")}
 _SET_HELP: Final = "StatsD set "
 #: A name in braces, as in `{"shop.requests", route="/"}`.
 _QUOTED_NAME: Final = re.compile(r'^"(?:[^"\\]|\\.)*"\s*(?:,|$)')
+#: Text that CSV has in quotes.
+_IN_QUOTES: Final = re.compile(r'[,"\r\n]')
+#: Digits of an integer that a float may not have exactly.
+_MAX_DIGITS: Final = 16
 #: Names that need no quotes.
 _METRIC: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 Labels = tuple[tuple[str, str], ...]
-_Points = Iterator[tuple[Labels, int, float | Mapping[str, Any]]]
+_Points = Sequence[tuple[int, float | Mapping[str, Any]]]
 
 
 def kind_of(metadata: Mapping[str, str]) -> str:
@@ -48,25 +52,44 @@ def selector_of(name: str, selector: str, kind: str = "") -> str:
     return f"{{__name__={quoted}{typed}{f',{matchers}' if matchers else ''}}}"
 
 
-def csv_rows(name: str, kind: str, series: Sequence[Mapping[str, Any]], step_s: int) -> str:
-    """Format the values of an answer as CSV, each at the beginning of its bucket, of gauges at its end.
+class CsvRows:
+    """The rows of one metric as CSV: series come one by one, and rows leave in the order of time.
 
-    So a file that is sent again gives the same answers: the window of a gauge has its end, not its beginning.
-    Zeros of counters and sets are left out: nothing came.
+    Each value is at the beginning of its bucket, of gauges at its end, so that a file that is sent again
+    gives the same answers: the window of a gauge has its end, not its beginning. Zeros of counters and sets
+    are left out: nothing came.
     """
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    said = QUERIES[kind][1]
-    for labels, end_s, value in _points(series):
-        tags = ",".join(f"{k}:{v}" for k, v in labels)
-        if not isinstance(value, Mapping):
-            if value or kind == "gauge":
-                at = end_s - 1 if kind == "gauge" else end_s - step_s
-                writer.writerow((name, said, _number(value), at, tags, "", "", ""))
-        elif float(value["count"]):
-            buckets = json.dumps(value.get("buckets", []), separators=(",", ":"))
-            writer.writerow((name, said, "", end_s - step_s, tags, value["count"], value["sum"], buckets))
-    return out.getvalue()
+
+    def __init__(self, name: str, kind: str, step_s: int) -> None:
+        self._kind = kind
+        self._back_s = 1 if kind == "gauge" else step_s
+        self._start = f"{_csv_field(name)},{QUERIES[kind][1]},"
+        self._rows: dict[int, bytearray] = {}
+        self.count = 0
+
+    def add(self, series: Mapping[str, Any]) -> None:
+        """Add the values of a series."""
+        tags = _csv_field(",".join(f"{k}:{v}" for k, v in _labels(series)))
+        for end_s, value in series.get("values", ()):
+            text = _value_text(value)
+            if text != "0" or self._kind == "gauge":
+                self._add(int(end_s), text, f",{tags},,,\n")
+        for end_s, of_step in series.get("histograms", ()):
+            if float(of_step["count"]):
+                buckets = _csv_field(json.dumps(of_step.get("buckets", []), separators=(",", ":")))
+                self._add(int(end_s), "", f",{tags},{of_step['count']},{of_step['sum']},{buckets}\n")
+
+    def _add(self, end_s: int, value: str, rest: str) -> None:
+        row = f"{self._start}{value},{end_s - self._back_s}{rest}".encode()
+        if (rows := self._rows.get(end_s)) is None:
+            rows = self._rows[end_s] = bytearray()
+        rows += row
+        self.count += 1
+
+    def take(self) -> list[bytearray]:
+        """Return the rows since the last call, of one time after another."""
+        rows, self._rows, self.count = self._rows, {}, 0
+        return [rows[at] for at in sorted(rows)]
 
 
 class OpenMetricsRows:
@@ -89,37 +112,47 @@ class OpenMetricsRows:
         return "".join(line for one in series for line in self._lines(one, step_s))
 
     def _lines(self, series: Mapping[str, Any], step_s: int) -> Iterator[str]:
+        labels = _labels(series)
+        if self._kind not in _SUFFIXES:
+            named = _named(self._name, labels)
+            for end_s, value in _points(series):
+                if not isinstance(value, Mapping) and (value or self._kind == "gauge"):
+                    yield f"{named} {_number(value)} {end_s - 1}\n"
+            return
         totals: list[float] = []
-        for labels, end_s, value in _points([series]):
-            added: tuple[tuple[str, float], ...]
-            if isinstance(value, Mapping):
-                added = (("_count", float(value["count"])), ("_sum", float(value["sum"])))
-            elif self._kind == "counter":
-                added = (("_total", value),)
-            else:
-                if value or self._kind == "gauge":
-                    yield f"{_named(self._name, labels)} {_number(value)} {end_s - 1}\n"
-                continue
-            if not added[0][1]:
+        names = [_named(f"{self._name}{suffix}", labels) for suffix in _SUFFIXES[self._kind]]
+        for end_s, value in _points(series):
+            added = [float(value["count"]), float(value["sum"])] if isinstance(value, Mapping) else [value]
+            if not added[0]:
                 continue  # it has not begun, or nothing came
-            names = [_named(f"{self._name}{suffix}", labels) for suffix, _ in added]
             if not totals:
                 totals = [0.0] * len(added)
                 yield from (f"{named} 0 {end_s - 1 - step_s}\n" for named in names)
-            totals = [total + more for total, (_, more) in zip(totals, added, strict=True)]
+            totals = [total + more for total, more in zip(totals, added, strict=True)]
             for named, total in zip(names, totals, strict=True):
                 yield f"{named} {_number(total)} {end_s - 1}\n"
 
 
-def _points(series: Sequence[Mapping[str, Any]]) -> _Points:
-    """Yield the labels, time and value of each point, all series of a time together, oldest first."""
-    points: list[tuple[int, int, Labels, float | Mapping[str, Any]]] = []
-    for number, one in enumerate(series):
-        labels = tuple((k, v) for k, v in sorted(one["metric"].items()) if k != "__name__")
-        points += [(int(t), number, labels, float(v)) for t, v in one.get("values", ())]
-        points += [(int(t), number, labels, v) for t, v in one.get("histograms", ())]
-    for at, _, labels, value in sorted(points, key=lambda point: point[:2]):
-        yield labels, at, value
+def _labels(series: Mapping[str, Any]) -> Labels:
+    return tuple((k, v) for k, v in sorted(series["metric"].items()) if k != "__name__")
+
+
+def _points(series: Mapping[str, Any]) -> _Points:
+    """Yield the time and value of each point, oldest first."""
+    points: list[tuple[int, float | Mapping[str, Any]]]
+    points = [(int(t), float(v)) for t, v in series.get("values", ())]
+    points += [(int(t), v) for t, v in series.get("histograms", ())]
+    return sorted(points, key=lambda point: point[0])
+
+
+def _value_text(text: str) -> str:
+    """Return a value of the API as a number; most are integers already."""
+    return text if text.isdecimal() and len(text) < _MAX_DIGITS else _number(float(text))
+
+
+def _csv_field(text: str) -> str:
+    """Return a field of RFC 4180."""
+    return '"' + text.replace('"', '""') + '"' if _IN_QUOTES.search(text) else text
 
 
 def _number(value: float) -> str:

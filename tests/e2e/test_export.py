@@ -57,7 +57,7 @@ def exporter(product: Up, file: Path, form: str, stop_after: int = 10**9) -> Exp
         if left < 0:
             raise OSError("interrupted")
 
-    return Exporter(product.api.url, {}, file, state, progress, max_points=SERIES * 12)
+    return Exporter(product.api.url, {}, file, state, progress, max_chars=SERIES * 12 * 20)
 
 
 def test_csv_has_every_value_once(stored: Up, tmp_path: Path) -> None:

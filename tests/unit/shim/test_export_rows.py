@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from agent.backfill.csv_records import CsvConverter
 from agent.backfill.openmetrics import OpenMetricsConverter
 from agent.backfill.samples import Sample
 from agent.protocol.line import Limits
-from shim.cli.export_rows import COLUMNS, OpenMetricsRows, csv_rows, kind_of, selector_of
+from shim.cli.export_rows import COLUMNS, CsvRows, OpenMetricsRows, kind_of, selector_of
 from shim.cli.series_spool import SeriesSpool
 
 COUNTER: list[dict[str, Any]] = [
@@ -25,6 +26,13 @@ HISTOGRAM: list[dict[str, Any]] = [
         [30, {"count": "0", "sum": "0"}],
     ]},
 ]  # fmt: skip
+
+
+def csv_rows(name: str, kind: str, series: Sequence[Mapping[str, Any]], step_s: int) -> str:
+    rows = CsvRows(name, kind, step_s)
+    for one in series:
+        rows.add(one)
+    return b"".join(rows.take()).decode()
 
 
 def test_csv_is_of_buckets_in_the_order_of_time() -> None:
