@@ -6,7 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from indexer.clickhouse.schema.migrate import lacking, statements
+from agent.runtime.program_version import program_version
+from indexer.clickhouse.schema.later_versions import too_new
+from indexer.clickhouse.schema.migrate import MIGRATIONS, lacking, statements
 from indexer.clickhouse.schema.render import Layout
 from indexer.diagnosis.check import (
     CheckResult,
@@ -52,8 +54,9 @@ def _database(rows: Rows, around: Surroundings) -> Judgement:
 
 
 def _migrations(rows: Rows, around: Surroundings) -> Judgement:
-    versions = frozenset(int(version) for (version,) in rows)
-    problem = lacking(versions, around.database)
+    versions = frozenset(int(version) for version, _ in rows)
+    later = sorted((int(v), str(name)) for v, name in rows if int(v) > MIGRATIONS[-1].version)
+    problem = lacking(versions, around.database) or too_new(later, around.database, program_version())
     return failed(problem) if problem else passed(f"version {max(versions)}")
 
 
@@ -113,7 +116,7 @@ TABLES: Final = (
     ),
     DoctorCheck(
         "migrations",
-        "SELECT DISTINCT version FROM {database:Identifier}.schema_migrations",
+        "SELECT DISTINCT version, name FROM {database:Identifier}.schema_migrations",
         _migrations,
         _MAKE,
         absent=CheckResult.FAILED,

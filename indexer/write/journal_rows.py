@@ -15,6 +15,8 @@ from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.batch_state import KEPT, BatchState, KeptBatch
 from indexer.write.split_by_day import max_blocks
 
+#: The format of the file. It rises where an earlier program would misread the rows, not for a new column.
+VERSION: Final = 1
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS batch (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -80,7 +82,16 @@ class KnownRequest(NamedTuple):
 
 
 def make_tables(db: sqlite3.Connection) -> None:
-    """Create missing tables and columns; older rows have NULL in new columns."""
+    """Create missing tables and columns; older rows have NULL in new columns.
+
+    Raises sqlite3.NotSupportedError for a file of a later version, which is not changed.
+    """
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version > VERSION:
+        raise sqlite3.NotSupportedError(
+            f"the journal has format {version}, of a later Meterhouse: expected at most {VERSION}"
+        )
+    db.execute(f"PRAGMA user_version = {VERSION}")
     db.executescript(_SCHEMA)
     for table, name, kind in _ADDED:
         there = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}

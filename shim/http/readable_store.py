@@ -15,7 +15,8 @@ from typing import Final, Protocol, TypeVar
 
 from aiohttp import web
 
-from indexer.clickhouse.schema import applied_versions, lacking
+from agent.runtime.program_version import program_version
+from indexer.clickhouse.schema import applied_versions, lacking, later_migrations, too_new
 from indexer.clickhouse.store import Store, StoreError
 from indexer.clickhouse.wait_for_store import open_when_there
 from shim.http.responses import failure, plain
@@ -95,7 +96,7 @@ def _problem(store: Store) -> str:
         return f"ClickHouse cannot be queried: {refused}"
     problem = lacking(applied_versions(store), store.database)
     if not problem:
-        return ""
+        return too_new(later_migrations(store), store.database, program_version())
     return f"{problem}: start an indexer of this version, or run `meterhouse schema apply`"
 
 

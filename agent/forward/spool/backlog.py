@@ -2,8 +2,9 @@
 
 Owns which file is written, which is read, and which frames are dropped. Frames are read oldest first. To make
 room the oldest file is dropped as a whole; frames that are too old are dropped one by one when reached. A
-damaged record is copied to the directory `damaged` and counted; the rest of its file is read. A frame that
-the indexer may have forgotten is moved to `set-aside`. A file is deleted when none of its frames waits.
+damaged record is copied to the directory `damaged` and counted; the rest of its file is read. A file of a
+later version of the agent is left as it is. A frame that the indexer may have forgotten is moved to
+`set-aside`. A file is deleted when none of its frames waits.
 
     lock          held by the agent that uses the directory
     <n>.frames    records (agent/forward/spool/record.py); each run of an agent begins a new file
@@ -84,6 +85,8 @@ class Backlog:
         self.remembered_ms = 0
         self.written_frames = 0
         self.recovered_frames = 0
+        #: Files of a later version of the agent: left as they are, for when it runs again.
+        self.later_files: list[str] = []
         #: Why the last write failed; empty if it succeeded.
         self.problem = ""
         self.failed_writes = 0
@@ -281,8 +284,13 @@ class Backlog:
             self._next = int(path.name.removesuffix(_SUFFIX)) + 1
             try:
                 segment = Segment(path, own=False)
+                later = segment.later_version()
             except OSError as e:
                 self.problem = f"{path.name}: {e.strerror}"
+                continue
+            if later:
+                segment.close()
+                self.later_files.append(path.name)
                 continue
             self._segments.append(segment)
             for found in segment.scan():

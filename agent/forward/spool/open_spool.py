@@ -68,6 +68,10 @@ def open_spool(
     except OSError as e:
         raise SpoolError(f"agent.spool.path = {path!r}: {e.strerror or e}") from None
     log.info("spool", dir=path, frames=backlog.frames, bytes=backlog.bytes)
+    if backlog.later_files:
+        log.warning(
+            "spool_of_later_version", dir=path, files=len(backlog.later_files), effect="not sent, kept"
+        )
     if backlog.damaged.frames:
         log.warning("spool_damaged", dir=path, frames=backlog.damaged.frames, set_aside=f"{path}/damaged")
     if bindings is not None and not backlog.frames:

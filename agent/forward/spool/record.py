@@ -37,6 +37,10 @@ _MAX_U32: Final = 0xFFFF_FFFF
 _MAX_U64: Final = 0xFFFF_FFFF_FFFF_FFFF
 
 
+#: Bytes of a record that tell its version.
+VERSION_BYTES: Final = 5
+
+
 class RecordError(ValueError):
     """Bytes that are not a whole record; the text names the problem."""
 
@@ -71,6 +75,12 @@ class RecordHeader(msgspec.Struct, frozen=True):
     def record_bytes(self) -> int:
         """Size of the whole record in bytes."""
         return HEADER_BYTES + self.identity_bytes + self.data_bytes
+
+
+def later_version(data: bytes) -> int:
+    """Return the version of the record that `data` begins with, if a later program wrote it; else 0."""
+    later = data.startswith(MARK) and len(data) >= VERSION_BYTES and data[VERSION_BYTES - 1] > VERSION
+    return data[VERSION_BYTES - 1] if later else 0
 
 
 def record_bytes(frame: EncodedFrame) -> int:

@@ -25,12 +25,14 @@ from agent.forward.spool.record import (
     HEADER_BYTES,
     MARK,
     STATE_OFFSET,
+    VERSION_BYTES,
     EncodedFrame,
     RecordError,
     RecordHeader,
     decode_body,
     decode_header,
     encode,
+    later_version,
 )
 
 _SEARCH_BYTES: Final = 64 << 10
@@ -76,6 +78,10 @@ class Segment:
         self.waiting: deque[SegmentEntry] | None = deque() if own else None
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | ((os.O_CREAT | os.O_EXCL) if own else 0)
         self._file = os.open(path, flags, 0o600)
+
+    def later_version(self) -> int:
+        """Return the version of its first record, if a later program wrote it; else 0. Raises OSError."""
+        return later_version(os.pread(self._file, VERSION_BYTES, 0))
 
     def append(self, frame: EncodedFrame, *, sync: bool) -> SegmentEntry:
         """Write a frame, which then waits. Raises OSError and RecordError and leaves the file as before."""

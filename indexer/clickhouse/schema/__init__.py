@@ -3,6 +3,7 @@
 from indexer.clickhouse.granularities import GRANULARITIES, Granularity
 from indexer.clickhouse.retention import Retention
 from indexer.clickhouse.schema.eras import has_legacy_inputs
+from indexer.clickhouse.schema.later_versions import too_new
 from indexer.clickhouse.schema.metric_types import KINDS
 from indexer.clickhouse.schema.migrate import (
     SCOPED_IDENTITIES,
@@ -11,6 +12,7 @@ from indexer.clickhouse.schema.migrate import (
     applied_versions,
     complete,
     lacking,
+    later_migrations,
     make_on_this_node,
     migrate,
     statements,
@@ -30,7 +32,9 @@ __all__ = [
     "complete",
     "has_legacy_inputs",
     "lacking",
+    "later_migrations",
     "make_on_this_node",
     "migrate",
     "statements",
+    "too_new",
 ]

@@ -7,10 +7,12 @@ new shape is a new number.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from agent.runtime.program_version import program_version
 from indexer.clickhouse.granularities import GRANULARITIES
 from indexer.clickhouse.retention import Retention
 from indexer.clickhouse.schema.bookkeeping import identities_table, retentions_table
@@ -18,6 +20,7 @@ from indexer.clickhouse.schema.commit_log import commit_log_view, stream_commits
 from indexer.clickhouse.schema.database_id import DATABASE_ID, note_id, read_ids
 from indexer.clickhouse.schema.ddl import DdlStatement
 from indexer.clickhouse.schema.eras import note_retention
+from indexer.clickhouse.schema.later_versions import noted_name, too_new
 from indexer.clickhouse.schema.metric_types import KINDS
 from indexer.clickhouse.schema.render import (
     Layout,
@@ -49,6 +52,8 @@ from indexer.clickhouse.schema.tables import (
 )
 from indexer.clickhouse.store import Store, StoreError
 
+log: Final = logging.getLogger(__name__)
+
 #: The migration since which identities of frames carry their tenant (indexer/write/identity.py).
 SCOPED_IDENTITIES: Final = 4
 #: The migration since which ClickHouse has the identities of stored frames
@@ -63,6 +68,8 @@ class Migration:
     version: int
     name: str
     statements: Callable[[Layout], Iterator[DdlStatement]]
+    #: The first version of Meterhouse that works with it, where earlier ones do not.
+    needs: str = ""
 
 
 def _first_tables(layout: Layout) -> Iterator[DdlStatement]:
@@ -173,6 +180,7 @@ def migrate(store: Store, retention: Retention | None = None, steps: Sequence[in
         maker.run(statement, layout)
     maker.wait()
     applied = applied_versions(store)
+    _look_at_later(store)
     for migration in MIGRATIONS:
         if migration.version not in applied:
             for statement in migration.statements(layout):
@@ -180,7 +188,7 @@ def migrate(store: Store, retention: Retention | None = None, steps: Sequence[in
             maker.wait()
             if migration is MIGRATIONS[-1] and retention is not None:
                 note_retention(store, retention, steps)  # shims read it once this migration is noted
-            _note(store, migration.version, migration.name)
+            _note(store, migration.version, noted_name(migration.name, migration.needs))
     if not read_ids(store):
         note_id(store)
     if retention is not None:
@@ -229,6 +237,24 @@ def applied_versions(store: Store) -> frozenset[int]:
         if e.code in _MISSING:
             return frozenset()
         raise
+
+
+def later_migrations(store: Store) -> list[tuple[int, str]]:
+    """Return number and noted name of each migration of a later version. Raises StoreError."""
+    rows = store.rows(
+        "SELECT DISTINCT version, name FROM schema_migrations WHERE version > {last:UInt32} ORDER BY version",
+        {"last": MIGRATIONS[-1].version},
+    )
+    return [(int(version), str(name)) for version, name in rows]
+
+
+def _look_at_later(store: Store) -> None:
+    """Log migrations of later versions. Raises StoreError if this version does not work with them."""
+    later = later_migrations(store)
+    if problem := too_new(later, store.database, program_version()):
+        raise StoreError(problem, retryable=False)
+    if later:
+        log.warning("event=later_schema migrations=%s effect=none", ",".join(str(v) for v, _ in later))
 
 
 def lacking(applied: frozenset[int], database: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from agent.forward.spool.age import SpoolAge
 from agent.forward.spool.backlog import Backlog, LostFrames
-from agent.forward.spool.record import EncodedFrame, encode
+from agent.forward.spool.record import VERSION, EncodedFrame, encode
 from agent.forward.spool.spool import Spool
 from agent.runtime.logs import Log
 
@@ -193,3 +193,25 @@ def test_live_frames_go_before_the_backlog_and_the_backlog_has_its_turn(tmp_path
     of.put(parcel(6))
     spool.put(parcel(7))
     assert [one.number for one in spool.take_many(2, 1_000, 1, live_first=True)] == [7, 6]
+
+
+def test_files_of_a_later_version_are_kept_for_it(tmp_path: Path) -> None:
+    """An agent that goes back a version sends its own frames, and loses none of those."""
+    of = backlog(tmp_path)
+    assert of.put(parcel(1))
+    of.close()
+    (name,) = files(tmp_path)
+    record = bytearray((tmp_path / name).read_bytes())
+    later = bytes(record[:4]) + bytes([VERSION + 1]) + bytes(record[5:])
+    (tmp_path / name).write_bytes(later)
+    of = backlog(tmp_path)
+    assert (of.later_files, of.frames, of.damaged.frames) == ([name], 0, 0)
+    assert of.put(parcel(2))
+    assert drained(of) == ["a/1/2"]
+    of.close()
+    assert files(tmp_path)[0] == name
+    assert (tmp_path / name).read_bytes() == later
+    (tmp_path / name).write_bytes(record)  # the later version runs again
+    of = backlog(tmp_path)
+    assert drained(of) == ["a/1/1"]
+    of.close()

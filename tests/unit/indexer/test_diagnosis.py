@@ -19,7 +19,8 @@ ONE = Surroundings("m", None, NOW_MS)
 MANY = Surroundings("m", "main", NOW_MS)
 RIGHTS = (*indexer_rights("m", cluster=True), *shim_rights("m"))
 CHECKS = {one.name: one for one in (*SERVER, WRITES, READS, PROFILE, *RIGHTS, *TABLES, *CLUSTER)}
-VERSIONS = [(one.version,) for one in MIGRATIONS]
+VERSIONS = [(one.version, one.name) for one in MIGRATIONS]
+LATER = (99, "hashes of 128 bits (needs Meterhouse 9.1.0)")
 
 
 def _made(around: Surroundings, blocks: int | None = None) -> list[tuple[str, str]]:
@@ -55,6 +56,7 @@ PASSES: Sequence[tuple[str, Surroundings, Sequence[tuple[Any, ...]], str]] = (
     ("right INSERT", ONE, [(1,)], "granted on `m`.*"),
     ("database", ONE, [("Atomic",)], "Atomic"),
     ("migrations", ONE, VERSIONS, f"version {MIGRATIONS[-1].version}"),
+    ("migrations", ONE, [*VERSIONS, (99, "cells by hour")], "version 99"),
     ("tables", ONE, _made(ONE), "all "),
     ("deduplication windows", ONE, _made(ONE), "tables remember inserts"),
     ("deduplication windows", MANY, _made(MANY, 10**9), "tables remember inserts"),
@@ -83,6 +85,7 @@ FAILS: Sequence[tuple[str, Surroundings, Sequence[tuple[Any, ...]], str]] = (
     ("nodes", MANY, [("a", 90, 2), ("b", 89, 2)], "fewer than 90 tables: b"),
     ("nodes", MANY, [], "0 of 0 answer"),
     ("database", MANY, [("Replicated",)], "takes no ON CLUSTER and no paths"),
+    ("migrations", ONE, [*VERSIONS, LATER], "expected 9.1.0 or later, which migration 99 needs"),
     ("migrations", ONE, VERSIONS[:-1], f"migration {MIGRATIONS[-1].version} is missing"),
     ("tables", MANY, _made(MANY)[1:], "this node lacks schema_migrations_local"),
     ("deduplication windows", ONE, _made(ONE, 100), "too small in "),

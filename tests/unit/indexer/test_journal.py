@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.journal import BatchState, Journal, JournalError
+from indexer.write.journal_rows import VERSION
 from indexer.write.split_by_day import max_blocks
 from tests.support.frames import FrameRows, counter_frame, make_frame, unit
 
@@ -253,3 +255,18 @@ def test_a_batch_stored_in_part_is_kept_for_a_person_once_its_tokens_may_be_forg
     assert journal.wait_again("half", 5)
     assert journal.keep_overtaken(6) == 0, "a person wants it"
     journal.close()
+
+
+def test_a_file_of_a_later_version_is_refused_and_not_changed(tmp_path: Path) -> None:
+    journal = make(tmp_path)
+    journal.begin("t", units(1), 0)
+    journal.close()
+    path = tmp_path / "deep" / "journal.sqlite"
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (VERSION,)
+        db.execute(f"PRAGMA user_version = {VERSION + 1}")
+        db.commit()
+    before = path.read_bytes()
+    with pytest.raises(JournalError, match=f"format {VERSION + 1}, of a later Meterhouse: expected at most"):
+        make(tmp_path)
+    assert path.read_bytes() == before
