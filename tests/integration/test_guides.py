@@ -5,13 +5,20 @@ A failure after a change that is meant: python -m tests.support.guide_examples
 
 from __future__ import annotations
 
+import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from agent.aggregate.aggregator import Aggregator
+from agent.backfill.csv_records import CsvConverter
+from agent.backfill.samples import Sample
+from agent.protocol.line import Limits
 from shim.model.tenancy import Tenant
 from tests.support.guide_examples import Example, examples, guides, opened, output, pipeline_of
+from tests.support.markdown import ROOT
 from tests.support.pipeline import Pipeline
 from tests.support.worlds import embedded
 
@@ -35,3 +42,19 @@ def test_outputs_are_true(pipeline: Pipeline, page: Path) -> None:
     shown = examples(page)
     assert shown
     assert [Example(page, one.command, output(pipeline, one.command)) for one in shown] == shown
+
+
+def test_fetched_values_of_graphite_become_records(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "migrate-graphite.md").read_text()
+    ((command, shown),) = re.findall(
+        r"^```console\n\$ (awk [^\n]*)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL
+    )
+    (fetched,) = re.findall(r"^```text\n(17.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "fetched.txt").write_text(fetched)
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == shown
+    converter, aggregator = CsvConverter(Limits()), Aggregator()
+    taken = [one for line in shown.encode().splitlines() for one in converter.convert(line, aggregator)]
+    assert [type(one) for one in taken] == [Sample, Sample]

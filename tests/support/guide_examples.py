@@ -3,7 +3,9 @@
     python -m tests.support.guide_examples     writes the outputs into the pages
 
 In a block `statsd` each row is a time of 2026-01-01 (UTC) and a line. A block `console` whose command is
-`meterhouse query` is answered from all lines of its page. tests/integration/test_guides.py compares.
+`meterhouse query` is answered from all lines of its page, read with the settings and the mapping of its
+blocks `toml` and `yaml`. One with `check-config --line` explains the line. Tests compare:
+tests/integration/test_guides.py and tests/unit/agent/test_guides.py.
 """
 
 from __future__ import annotations
@@ -12,24 +14,38 @@ import json
 import re
 import shlex
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
+from agent.aggregate.aggregator import Aggregator
+from agent.cli.explain import explain, text
+from agent.mapping.config_file import MappingFile, parse
+from agent.settings import AgentSettings
+from indexer.clickhouse.store import Store
 from shim.cli.output import answer, as_csv
 from shim.cli.query import _question, _request
 from shim.engine.api import QueryResult
 from shim.http.json_encoder import encode
 from shim.model.grid import Grid
+from shim.model.tenancy import Tenant
 from tests.support.markdown import ROOT
-from tests.support.pipeline import Pipeline
+from tests.support.pipeline import AT_ANY_TIME, Pipeline
 from tests.support.worlds import embedded
 
 DAY_S: Final = 1_767_225_600
 _LINES: Final = re.compile(r"^```statsd\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _ASKED: Final = re.compile(r"^```console\n\$ meterhouse (query [^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_STEP_S: Final = {"s": 1, "m": 60, "h": 3600}
+_EXPLAINED: Final = re.compile(
+    r"^```console\n\$ meterhouse (check-config [^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL
+)
+_LINE: Final = re.compile(r"--line '([^'\n]*)'")
+#: The time at which explained lines arrive.
+ARRIVAL_MS: Final = 1_700_000_005_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +58,42 @@ class Example:
 
 
 def guides() -> list[Path]:
-    """Return the pages that have such examples."""
+    """Return the pages that have queries."""
     return [page for page in sorted((ROOT / "docs").rglob("*.md")) if _ASKED.search(page.read_text())]
 
 
 def examples(page: Path) -> list[Example]:
     """Return the queries of a page, in order."""
     return [Example(page, command, shown) for command, shown in _ASKED.findall(page.read_text())]
+
+
+def explanations(page: Path) -> list[Example]:
+    """Return the explained lines of a page, in order."""
+    return [Example(page, command, shown) for command, shown in _EXPLAINED.findall(page.read_text())]
+
+
+def _block(page: Path, language: str) -> str:
+    """Return the only block of a language, "" for none."""
+    found = re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    return found[0] if len(found) == 1 else ""
+
+
+def settings_of(page: Path) -> AgentSettings:
+    """Return the agent's settings in the block `toml` of a page."""
+    return msgspec.convert(tomllib.loads(_block(page, "toml")).get("agent", {}), AgentSettings)
+
+
+def mapping_of(page: Path) -> MappingFile:
+    """Return the mapping file in the block `yaml` of a page."""
+    return parse(_block(page, "yaml") or "mappings: []")
+
+
+def explained(page: Path, command: str) -> str:
+    """Return the output of a `check-config --line`."""
+    (line,) = _LINE.findall(command)
+    settings = settings_of(page)
+    mapper = mapping_of(page).mapper(settings.lines)
+    return text(explain(line.encode(), settings, mapper, ARRIVAL_MS)) + "\n"
 
 
 def lines(page: Path) -> Iterator[str]:
@@ -62,7 +107,10 @@ def lines(page: Path) -> Iterator[str]:
 
 def opened(pipeline: Pipeline, page: Path, org_id: int) -> None:
     """Store the lines of a page under an org of its own."""
-    pipeline.send(lines(page), agent=page.name, org_id=org_id)
+    settings = settings_of(page)
+    mapper = mapping_of(page).mapper(settings.lines)
+    aggregator = Aggregator(AT_ANY_TIME, settings.lines, settings.tags, mapper)
+    pipeline.send(lines(page), agent=page.name, org_id=org_id, aggregator=aggregator)
 
 
 def output(pipeline: Pipeline, command: str) -> str:
@@ -85,9 +133,9 @@ def _texts(found: QueryResult, *, csv: bool) -> Iterator[str]:
     yield from (f"info: {text}" for text in found.notes.infos)
 
 
-def pipeline_of(store: object) -> Pipeline:
+def pipeline_of(store: Store) -> Pipeline:
     """Return a pipeline whose clock is the end of that day."""
-    return Pipeline.open(store, (DAY_S + 86_400) * 1000)  # type: ignore[arg-type]
+    return Pipeline.open(store, (DAY_S + 86_400) * 1000)
 
 
 def main() -> None:
@@ -95,14 +143,14 @@ def main() -> None:
         pipeline = pipeline_of(store)
         for org_id, page in enumerate(guides(), 1):
             opened(pipeline, page, org_id)
-            text = page.read_text()
-            pipeline.tenant = type(pipeline.tenant)(org_id, 1)
-            for example in examples(page):
-                block = f"```console\n$ meterhouse {example.command}\n"
-                text = text.replace(
-                    f"{block}{example.shown}```", f"{block}{output(pipeline, example.command)}```"
-                )
-            page.write_text(text)
+            pipeline.tenant = Tenant(org_id, 1)
+            written = page.read_text()
+            for one in examples(page) + explanations(page):
+                query = one.command.startswith("query")
+                found = output(pipeline, one.command) if query else explained(page, one.command)
+                begin = f"```console\n$ meterhouse {one.command}\n"
+                written = written.replace(f"{begin}{one.shown}```", f"{begin}{found}```")
+            page.write_text(written)
         pipeline.close()
 
 

@@ -38,6 +38,8 @@ from shim.settings import CacheSettings, ShimSettings
 from tests.support.frames import TEN_YEARS
 
 MULTI_YEAR_S = 4_000 * 86_400
+#: Lines may have any time of about ten years.
+AT_ANY_TIME = AggregateSettings(lateness_s=MULTI_YEAR_S, future_s=MULTI_YEAR_S)
 
 T = TypeVar("T")
 
@@ -108,19 +110,30 @@ class Pipeline:
         self.engine.close()
 
     def send(
-        self, lines: Iterable[str], *, agent: str = "test", org_id: int = 1, project_id: int = 1
+        self,
+        lines: Iterable[str],
+        *,
+        agent: str = "test",
+        org_id: int = 1,
+        project_id: int = 1,
+        aggregator: Aggregator | None = None,
     ) -> list[AcceptedFrame]:
-        """Insert the lines; return the frames as they were sent."""
-        units = self.frames(lines, agent=agent, org_id=org_id, project_id=project_id)
+        """Insert the lines; return the frames as sent. `aggregator` has other settings or a mapping."""
+        units = self.frames(lines, agent=agent, org_id=org_id, project_id=project_id, aggregator=aggregator)
         self.insert(units)
         return units
 
     def frames(
-        self, lines: Iterable[str], *, agent: str = "test", org_id: int = 1, project_id: int = 1
+        self,
+        lines: Iterable[str],
+        *,
+        agent: str = "test",
+        org_id: int = 1,
+        project_id: int = 1,
+        aggregator: Aggregator | None = None,
     ) -> list[AcceptedFrame]:
         """Aggregate, frame, encode and decode the lines."""
-        settings = AggregateSettings(lateness_s=MULTI_YEAR_S, future_s=MULTI_YEAR_S)
-        aggregator = Aggregator(settings)
+        aggregator = aggregator or Aggregator(AT_ANY_TIME)
         for line in lines:
             aggregator.add(line.encode(), self.now_ms)
         sender = Sender(agent=agent, epoch=1, org_id=org_id, project_id=project_id)

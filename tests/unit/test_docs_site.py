@@ -1,4 +1,4 @@
-"""The site of the documents: its order, the way to each answer, and the check of the built pages.
+"""The site of the documents: the way to each answer, and the check of the built pages.
 
 `make docs` builds it, in CI as well.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.docs_site import DOCS, navigation, pages, staged
+from tests.support.docs_site import DOCS, pages, staged
 from tests.support.markdown import ROOT
 from tests.support.site_check import faults
 
@@ -60,11 +60,6 @@ def section(path: Path, anchor: str) -> str:
             end = re.search(rf"^#{{1,{len(match[1])}}} ", rest, re.MULTILINE)
             return rest[: end.start()] if end else rest
     raise AssertionError(f"{path.name} has no heading #{anchor}")
-
-
-def test_each_page_is_in_the_navigation_once() -> None:
-    assert sorted(navigation()) == sorted(pages())
-    assert next(navigation()) == "index.md"
 
 
 @pytest.mark.parametrize(("question", "answer", "words"), QUESTIONS, ids=[q[0] for q in QUESTIONS])

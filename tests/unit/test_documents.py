@@ -9,6 +9,7 @@ from typing import Final
 
 import pytest
 
+from tests.support.docs_site import navigation, pages
 from tests.support.markdown import ROOT
 
 DOCUMENTS: Final = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -58,3 +59,9 @@ def test_make_targets_are_there() -> None:
     for document in DOCUMENTS:
         named = re.findall(r"(?:`|\$ )make ([a-z][a-z -]*[a-z])", document.read_text())
         assert {target for line in named for target in line.split()} <= targets, document
+
+
+def test_each_page_is_in_the_navigation_once() -> None:
+    """A new page goes into `nav` of docs/zensical.toml."""
+    assert sorted(navigation()) == sorted(pages())
+    assert next(navigation()) == "index.md"
