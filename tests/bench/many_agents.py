@@ -151,8 +151,11 @@ def _rows(agent: str, series: int, bucket_s: int, member: int) -> FrameRows:
     )
 
 
-def simulate(work: Work, channel: Any) -> None:
-    """Run the agents of one process, and send their results over the channel."""
+def simulate(work: Work, channel: Any, made: Any = None) -> None:
+    """Run the agents of one process, and send their results over the channel.
+
+    `made`: a shared number of rows of each type, which is ahead of any answer.
+    """
     logging.getLogger(_LOGGER).disabled = True  # each restart is logged by each agent
     told = Told([], {})
     agents = [SimulatedAgent(number, work, told.acknowledged.append) for number in work.agents]
@@ -160,9 +163,12 @@ def simulate(work: Work, channel: Any) -> None:
     while True:
         bucket_s = int(time.time() - _DELAY_S) // _BUCKET_S * _BUCKET_S
         due_s = bucket_s + _BUCKET_S + _DELAY_S
-        if due_s > work.until_s:
+        if due_s > work.until_s and rows:
             break
         time.sleep(max(0.0, due_s - time.time()))
+        if made is not None:
+            with made.get_lock():
+                made.value += len(agents) * work.series
         for agent in agents:
             rows[agent.name] += agent.flush(bucket_s)
     for agent in agents:

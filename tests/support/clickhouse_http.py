@@ -10,6 +10,7 @@ data of an INSERT goes to the engine as a file: inline it would end at the first
 
 It fails as it is told: `FaultRules.set` posts rules to /faults. A statement that has the `match` of a rule in
 its text or data is answered with the rule's code, hangs while the rule lasts, or loses its answer.
+GET /counts tells how many INSERTs it got.
 
 python -m tests.support.clickhouse_http DIRECTORY [PORT [CONFIG]]    prints the port it listens on
 
@@ -104,11 +105,13 @@ class Server:
         with kept_signals():
             self._anchor = chdb.connect(self._path)
         self._rules: list[FaultRule] = []
+        self._inserts = 0
         self._changed = asyncio.Event()
 
     def app(self) -> web.Application:
         app = web.Application(client_max_size=1 << 30)
         app.router.add_get("/ping", self._ping)
+        app.router.add_get("/counts", self._counts)
         app.router.add_post("/faults", self._set_rules)
         app.router.add_route("*", "/", self._query)
         return app
@@ -121,6 +124,9 @@ class Server:
 
     def _rule(self, *texts: bytes) -> FaultRule | None:
         return next((r for r in self._rules if any(bytes.fromhex(r.match) in text for text in texts)), None)
+
+    async def _counts(self, _: web.Request) -> web.Response:
+        return web.json_response({"inserts": self._inserts})
 
     async def _ping(self, _: web.Request) -> web.Response:
         return web.Response(text="Ok.\n")
@@ -139,6 +145,7 @@ class Server:
             body = await request.read()
         profile = _profile(request.headers.get("Authorization", ""))
         texts = values.get("query", "").encode(), body, *files.values()
+        self._inserts += (texts[0] or body).lstrip()[:6].upper() == b"INSERT"
         while (rule := self._rule(*texts)) is not None and rule.how == "hang":
             await self._changed.wait()
         if rule is not None and rule.how == "code":
