@@ -76,7 +76,7 @@ class Lanes:
         """Return how often a frame was released."""
         with self._spool.changed:
             binding = self._bindings.of(frame.identity)
-            return Release(binding.hop, binding.journal_lost) if binding else Release()
+            return binding.release(self._gone) if binding else Release()
 
     def wait_any(self, at: int) -> bool:
         """Wait until a lane has a frame to send; return False if the spool was closed and it has none."""
@@ -168,14 +168,14 @@ class Lanes:
         before = self._bindings.of(frame.identity) or Binding()
         bound_to = before.url
         if bound_to in self._gone and before.hop < MAX_HOP:
-            before = Binding("", before.hop + 1, before.journal_lost or self._gone[bound_to])
+            before = before.released()
             bound_to = ""
             self.released_frames += 1
         if bound_to:
             self._sent.add(frame.identity)
         else:
             bound_to = url
-            self._bindings.bind(frame.identity, Binding(url, before.hop, before.journal_lost))
+            self._bindings.bind(frame.identity, before.to(url))
             try:
                 if self._spool.is_on_disk(frame):
                     self._bindings.persist(frame.identity)
@@ -188,7 +188,7 @@ class Lanes:
         """Return a frame that was not sent to the spool; it keeps the number of its releases."""
         binding = self._bindings.of(frame.identity)
         if binding is not None and binding.hop:
-            self._bindings.bind(frame.identity, Binding("", binding.hop, binding.journal_lost))
+            self._bindings.bind(frame.identity, binding.to(""))
         else:
             self._bindings.unbind(frame.identity)
         self._spool.again(frame, rest_s)

@@ -250,7 +250,7 @@ class Receiver:
         grant.require_write(unit.frame.org_id, unit.frame.project_id)
         self._parts.observer.frame(unit.frame)
         self._parts.observer.rows(unit.frame)
-        return replace(unit, hop=release.hop, journal_lost=release.journal_lost) if release.hop else unit
+        return replace(unit, hop=release.hop, lost_hops=release.lost_hops) if release.hop else unit
 
     async def _stored(self, unit: AcceptedFrame) -> dict[str, int]:
         """Return the answer to a frame once it is stored. Raises WriteError."""

@@ -26,8 +26,8 @@ class AcceptedFrame:
     `identity` always comes with the same `body` and `given_ids`. `frame` is the decoded `body`, except for
     `retention_days`, which may be rounded. `digest` is that of the bytes that the client sent; empty if they
     are no longer known. `kept`: the maximum retention of its rows; None: decided before migration 5. `hop`:
-    how often it was released from one indexer to the next; `journal_lost`: the journals of earlier hops are
-    lost (indexer/write/frame_claims.py).
+    how often it was released from one indexer to the next; `lost_hops`: a bit for each earlier hop whose
+    journal is lost (indexer/write/frame_claims.py).
     """
 
     identity: str
@@ -37,7 +37,7 @@ class AcceptedFrame:
     digest: bytes = b""
     kept: Retention | None = None
     hop: int = 0
-    journal_lost: bool = False
+    lost_hops: int = 0
 
     @cached_property
     def held_bytes(self) -> int:

@@ -5,7 +5,8 @@ the next, with the number of releases so far: its hop. An indexer writes a claim
 rows of the frame, and then looks for claims of other hops:
 
 * A higher hop has a claim: this one withdraws, for good, and stores nothing of the frame.
-* A lower hop has a claim and did not withdraw: its indexer may have stored a part. The frame waits for it.
+* A lower hop has a claim and did not withdraw: its indexer may have stored a part. The frame waits for it,
+  unless the operator says that its journal is lost.
 * Else the frame is stored here, whatever comes later.
 
 Of two hops each claims before it looks, so at least one sees the other, and at most one stores the frame.
@@ -118,5 +119,5 @@ def _verdict(unit: AcceptedFrame, place: IdentityBit, masks: _Masks) -> Verdict 
         return Verdict.STORED
     if any(hop > unit.hop for hop in claimed):
         return Verdict.ELSEWHERE
-    held = any(hop < unit.hop and not has(f"{_WITHDRAWN}{hop}/") for hop in claimed)
-    return Verdict.UNDECIDED if held and not unit.journal_lost else None
+    earlier = {hop for hop in claimed if hop < unit.hop and not unit.lost_hops >> hop & 1}
+    return None if all(has(f"{_WITHDRAWN}{hop}/") for hop in earlier) else Verdict.UNDECIDED

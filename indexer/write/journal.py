@@ -42,7 +42,7 @@ from indexer.write.journal_rows import (
     leave_out,
     make_room,
     make_tables,
-    note_journal_lost,
+    note_lost_hops,
     note_parts,
     oldest_over,
     read_units,
@@ -146,10 +146,10 @@ class Journal:
             self._frames -= leave_out(db, token, identities)
             note_parts(db, token, [go])
 
-    def note_journal_lost(self, identity: str) -> None:
-        """Note that the journals of a frame's earlier hops are lost. Raises JournalError."""
+    def note_lost_hops(self, identity: str, hops: int) -> None:
+        """Note the earlier hops of a frame whose journals are lost. Raises JournalError."""
         with self._transaction() as db:
-            note_journal_lost(db, identity)
+            note_lost_hops(db, identity, hops)
 
     def batch_of(self, token: str) -> tuple[str, int]:
         """Return this journal's name, and the number of a batch. Raises JournalError."""

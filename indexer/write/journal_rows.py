@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from agent.wire import frame as wire
+from agent.wire.release import earlier_hops
 from indexer.clickhouse.retention import Retention
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.batch_state import KEPT, BatchState, KeptBatch
@@ -56,7 +57,8 @@ _ADDED: Final = (
     ("frame", "kept", "BLOB"),
     ("frame", "created_ms", "INTEGER"),
     ("frame", "hop", "INTEGER"),
-    ("frame", "journal_lost", "INTEGER"),
+    ("frame", "journal_lost", "INTEGER"),  # of all earlier hops; `lost_hops` goes before it
+    ("frame", "lost_hops", "INTEGER"),
     ("batch", "reason", "TEXT"),
     ("batch", "blocks", "INTEGER"),  # of all batches up to this one, in the table that gets the most
     ("batch", "half_at", "INTEGER"),  # the latest `blocks` when an INSERT may have been stored in part
@@ -67,6 +69,8 @@ LATEST_BLOCKS: Final = (
     "coalesce((SELECT blocks FROM batch WHERE blocks NOT NULL ORDER BY number DESC LIMIT 1), 0)"
 )
 
+#: The hops of a frame whose journals are lost, as SQL; older files say it of all.
+_LOST_HOPS: Final = "coalesce(lost_hops, iif(journal_lost, (1 << hop) - 1, 0))"
 _OVERTAKEN: Final = "may be stored in part, and is too old to be tried again: a retry may count rows twice"
 _KEPT: Final = f"({', '.join(str(int(state)) for state in KEPT)})"
 
@@ -134,7 +138,7 @@ def add_units(db: sqlite3.Connection, batch: int, units: Sequence[AcceptedFrame]
     """Add the frames of a batch, in order."""
     db.executemany(
         "INSERT INTO frame (batch, position, identity, body, given_ids, digest, retention_days, kept,"
-        " created_ms, hop, journal_lost) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " created_ms, hop, journal_lost, lost_hops) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         ((batch, i, *_recorded(unit)) for i, unit in enumerate(units)),
     )
 
@@ -142,7 +146,7 @@ def add_units(db: sqlite3.Connection, batch: int, units: Sequence[AcceptedFrame]
 def read_units(db: sqlite3.Connection, batch: int) -> list[AcceptedFrame]:
     """Return the frames of a batch whose bytes are kept. Raises FrameError and msgspec.DecodeError."""
     rows = db.execute(
-        "SELECT identity, body, given_ids, digest, retention_days, kept, hop, journal_lost FROM frame"
+        f"SELECT identity, body, given_ids, digest, retention_days, kept, hop, {_LOST_HOPS} FROM frame"
         " WHERE batch = ? ORDER BY position",
         (batch,),
     ).fetchall()
@@ -155,7 +159,7 @@ def read_units(db: sqlite3.Connection, batch: int) -> list[AcceptedFrame]:
             digest or b"",
             msgspec.msgpack.decode(kept, type=Retention) if kept else None,
             hop or 0,
-            bool(lost),
+            lost or 0,
         )
         for identity, body, given, digest, retention_days, kept, hop, lost in rows
     ]
@@ -185,9 +189,9 @@ def leave_out(db: sqlite3.Connection, token: str, identities: Iterable[str]) -> 
     return max(0, deleted.rowcount)
 
 
-def note_journal_lost(db: sqlite3.Connection, identity: str) -> None:
-    """Note that the journals of a frame's earlier hops are lost."""
-    db.execute("UPDATE frame SET journal_lost = 1 WHERE identity = ?", (identity,))
+def note_lost_hops(db: sqlite3.Connection, identity: str, hops: int) -> None:
+    """Note the earlier hops of a frame whose journals are lost."""
+    db.execute(f"UPDATE frame SET lost_hops = {_LOST_HOPS} | ? WHERE identity = ?", (hops, identity))
 
 
 def journal_name(db: sqlite3.Connection) -> str:
@@ -292,7 +296,8 @@ def _recorded(unit: AcceptedFrame) -> tuple[object, ...]:
     given = msgspec.msgpack.encode(unit.given_ids)
     kept = msgspec.msgpack.encode(unit.kept) if unit.kept else None
     frame = unit.frame
-    facts = frame.retention_days, kept, frame.created_ms, unit.hop, int(unit.journal_lost)
+    all_lost = unit.hop > 0 and unit.lost_hops == earlier_hops(unit.hop)
+    facts = frame.retention_days, kept, frame.created_ms, unit.hop, int(all_lost), unit.lost_hops
     return unit.identity, unit.body, given, unit.digest, *facts
 
 

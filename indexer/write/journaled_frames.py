@@ -30,9 +30,9 @@ class JournaledFrames:
             return False
         state, digest = found
         check_digest(unit, digest)
-        if state is BatchState.ASIDE and unit.journal_lost:
+        if state is BatchState.ASIDE and unit.lost_hops:
             with suppress(JournalError):  # it comes again
-                self._journal.note_journal_lost(unit.identity)
+                self._journal.note_lost_hops(unit.identity, unit.lost_hops)
         if state is not BatchState.DONE:
             raise unstored_error(state)
         return True

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.forward.spool.bindings import Binding, Bindings
+from agent.wire.release import Release
 
 NAMES = st.sampled_from(["web/1/1", "web/1/2", 'quote " and ü/1/3', "\udcff/1/4"])
 URLS = st.sampled_from(["http://a:1", "http://b:2", ""])
-BINDINGS = st.builds(Binding, URLS, st.integers(0, 9), st.booleans())
+BINDINGS = st.builds(Binding, URLS, st.integers(0, 9), st.booleans(), st.lists(URLS, max_size=2).map(tuple))
 STEPS = st.tuples(NAMES, BINDINGS, st.sampled_from(["bind", "persist", "unbind", "restart"]))
 
 
@@ -45,6 +46,29 @@ def test_a_binding_on_disk_survives(steps: list[tuple[str, Binding, str]], cut: 
         again.bind("next", Binding("http://a:1"))
         again.persist("next")
         assert Bindings(folder).of("next") == Binding("http://a:1")
+
+
+def test_many_bindings_are_seldom_written_anew(tmp_path: Path) -> None:
+    """While an indexer is away all count; each one used to write the whole file beyond 1 MiB."""
+    bindings, rewritten, at = Bindings(tmp_path), 0, 0
+    for number in range(4_000):
+        bindings.bind(f"web/1/{number}", Binding("http://indexer:8126/" + "x" * 1_000))
+        bindings.persist(f"web/1/{number}")
+        before, at = at, (tmp_path / "bindings").stat().st_ino
+        rewritten += before not in (0, at)
+    assert rewritten <= 3, "each time it is twice as large"
+    assert Bindings(tmp_path).of("web/1/0") == bindings.of("web/1/0")
+
+
+def test_a_binding_of_an_older_agent(tmp_path: Path) -> None:
+    """It knows not which indexers had the frame before, and whether the journals of all of them are lost."""
+    (tmp_path / "bindings").write_text('["a/1/1",["http://a:1",2,true]]\n["a/1/2",["http://a:1",2,false]]\n')
+    lost, kept = (Bindings(tmp_path).of(f"a/1/{n}") for n in (1, 2))
+    assert lost is not None
+    assert kept is not None
+    assert (lost.release({}), kept.release({})) == (Release(2, 0b11), Release(2))
+    assert lost.released().release({"http://a:1": False}) == Release(3, 0b011)
+    assert kept.released().release({"http://a:1": True, "http://b:1": False}) == Release(3, 0b100)
 
 
 def test_the_file_does_not_grow_for_ever(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ INDEXERS: Final = 3
 
 def frame(number: int, hop: int, *, lost: bool = False) -> AcceptedFrame:
     made = counter_frame({"a": 1.0}, 0, sequence=number)
-    return AcceptedFrame(f"1:1/{made.identity}", b"", made, hop=hop, journal_lost=lost)
+    return AcceptedFrame(f"1:1/{made.identity}", b"", made, hop=hop, lost_hops=(1 << hop) - 1 if lost else 0)
 
 
 class Batch:
@@ -80,7 +80,7 @@ class Releases(RuleBasedStateMachine):
             return
         for batch in indexer.journal:
             for n, known in enumerate(batch.units):
-                if known.identity == unit.identity and unit.journal_lost and not batch.go:
+                if known.identity == unit.identity and unit.lost_hops and not batch.go:
                     batch.units[n] = frame(known.frame.sequence, known.hop, lost=True)
         if indexer.knows(unit.identity):
             return

@@ -10,12 +10,16 @@ Not thread-safe: agent/forward/lanes.py holds the spool's lock.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-#: The file is written anew, with the bindings that still count, when it has grown to this size.
+from agent.wire.release import Release, earlier_hops
+
+#: The file is written anew, with the bindings that still count, when it has grown to this size and to twice
+#: what it had after the last time: so each line is written twice at most on average.
 _MAX_BYTES: Final = 1 << 20
 #: The file is removed when no binding counts and it is larger than this.
 _KEPT_BYTES: Final = 64 << 10
@@ -23,11 +27,31 @@ _NAME: Final = "bindings"
 
 
 class Binding(msgspec.Struct, frozen=True, array_like=True):
-    """The indexer that has a frame (empty: any may), its releases, and whether journals are lost."""
+    """The indexer that has a frame (empty: any may), and how often it was released.
+
+    `earlier`: the indexers of the last hops before, in order; of hops before those only `journal_lost` is
+    known, which older agents noted.
+    """
 
     url: str = ""
     hop: int = 0
     journal_lost: bool = False
+    earlier: tuple[str, ...] = ()
+
+    def released(self) -> Binding:
+        """Return the binding once the frame is free again."""
+        return Binding("", self.hop + 1, self.journal_lost, (*self.earlier, self.url))
+
+    def to(self, url: str) -> Binding:
+        """Return the binding of the frame to another indexer, or to none."""
+        return Binding(url, self.hop, self.journal_lost, self.earlier)
+
+    def release(self, gone: Mapping[str, bool]) -> Release:
+        """Return the release; `gone`: indexers that do not return, by whether their journals are lost."""
+        unknown = max(0, self.hop - len(self.earlier))
+        lost = earlier_hops(unknown) if self.journal_lost or (gone and all(gone.values())) else 0
+        hops = enumerate(self.earlier, unknown)
+        return Release(self.hop, lost | sum(1 << hop for hop, url in hops if gone.get(url)))
 
 
 class _Line(msgspec.Struct, frozen=True, array_like=True):
@@ -48,6 +72,7 @@ class Bindings:
         self._path = directory / _NAME if directory else None
         self._sync = sync
         self._size = 0
+        self._limit = _MAX_BYTES
         self._held: dict[str, Binding] = {}
         self._written: set[str] = set()
         self._recovered: set[str] = set()
@@ -82,7 +107,7 @@ class Bindings:
         if binding is None or identity in self._written or self._path is None:
             return
         data = _encoded(identity, binding)
-        if self._size + len(data) > _MAX_BYTES:
+        if self._size + len(data) > self._limit:
             self._rewrite(self._path)
         self._append(self._path, data)
         self._written.add(identity)
@@ -118,6 +143,7 @@ class Bindings:
         except OSError:
             self._size = before
             raise
+        self._limit = max(_MAX_BYTES, 2 * self._size)
 
     def _read(self, path: Path) -> None:
         data = path.read_bytes()

@@ -20,7 +20,7 @@ from agent.forward.target_choice import rendezvous
 from agent.runtime.logs import Log
 from agent.settings import AgentSettings, ForwardSettings, SpoolSettings
 from agent.wire.frame import Sender
-from agent.wire.release import HOP_HEADER, JOURNAL_LOST_HEADER
+from agent.wire.release import HOP_HEADER, JOURNAL_LOST_HEADER, LOST_HOPS_HEADER
 from tests.integration.agent.conftest import FakeIndexer, wait_until
 
 
@@ -136,6 +136,23 @@ def test_bindings_survive_a_restart_and_a_release_is_said(agent: Agent, indexers
     wait_until(lambda: second.accepted == [b"two", b"one"])
     assert (second.headers[-1][HOP_HEADER], second.headers[-1][JOURNAL_LOST_HEADER]) == ("1", "1")
     assert set(first.bodies) == {b"one"}
+
+
+def test_a_journal_may_be_given_up_after_the_release(agent: Agent, indexers: list[FakeIndexer]) -> None:
+    """As the documents say: `gone` first, and `journals_lost` for frames that then still wait."""
+    first, second = indexers
+    first.always = second.always = 503
+    agent.start(failover_s=60.0)
+    agent.make(b"one")
+    wait_until(lambda: len(first.bodies) >= 1)
+    agent.again(gone=[first.url])
+    wait_until(lambda: len(second.bodies) >= 1)
+    assert LOST_HOPS_HEADER not in second.headers[0]
+    agent.stop()
+    second.always = None
+    agent.start(gone=[first.url], journals_lost=[first.url])
+    wait_until(lambda: second.accepted == [b"one"])
+    assert (second.headers[-1][HOP_HEADER], second.headers[-1][LOST_HOPS_HEADER]) == ("1", "0")
 
 
 def test_an_indexer_that_is_not_listed_any_more_is_waited_for(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from agent.wire.frame import FrameError
 from agent.wire.release import Release, release_of
 from indexer.write.batch_claims import GO, BatchClaims, SettlingError, WaitsError, divided
 from indexer.write.batch_state import BatchState
-from indexer.write.frame_claims import FrameClaims
+from indexer.write.frame_claims import FrameClaims, Verdict
 from indexer.write.identity import OF_KEYLESS
 from indexer.write.journal import Journal
 from indexer.write.stored_identities import bit_of
@@ -73,9 +74,9 @@ def test_a_released_frame_waits_for_the_journal_that_may_have_it(tmp_path: Path)
     journal.begin("t", [released], 1)
     with pytest.raises(WaitsError):
         claims.decide("t", [released], 2)
-    journal.note_journal_lost(released.identity)
+    journal.note_lost_hops(released.identity, 0b1)
     ((_, units),) = journal.unfinished()
-    assert (units[0].hop, units[0].journal_lost) == (1, True)
+    assert (units[0].hop, units[0].lost_hops) == (1, 0b1)
     assert claims.decide("t", units, 3).units == units
     journal.close()
 
@@ -135,9 +136,45 @@ def test_the_journal_has_a_name_and_numbers_its_batches(tmp_path: Path) -> None:
     other.close()
 
 
-@pytest.mark.parametrize("release", [Release(), Release(1), Release(9, journal_lost=True)])
+@pytest.mark.parametrize("release", [Release(), Release(1), Release(3, 0b101), Release(9, 0b1_1111_1111)])
 def test_headers_of_a_release(release: Release) -> None:
     assert release_of(release.headers()) == release
+
+
+def test_the_journal_of_one_hop_may_be_lost() -> None:
+    """Older indexers hear of lost journals only if all are: they distrust none without need."""
+    headers = Release(3, 0b101).headers()
+    assert (headers["Meterhouse-Lost-Hops"], "Meterhouse-Journal-Lost" in headers) == ("0,2", False)
+    assert Release(2, 0b11).headers()["Meterhouse-Journal-Lost"] == "1"
+    assert release_of({"Meterhouse-Hop": "2", "Meterhouse-Journal-Lost": "1"}) == Release(2, 0b11)
+    assert release_of({"Meterhouse-Hop": "1", "Meterhouse-Lost-Hops": "0, 5"}) == Release(1, 0b1)
+    with pytest.raises(FrameError, match="Meterhouse-Lost-Hops: '1;2': expected a number from 0 to 9"):
+        release_of({"Meterhouse-Hop": "1", "Meterhouse-Lost-Hops": "1;2"})
+
+
+def test_a_frame_waits_for_the_journals_that_are_not_lost() -> None:
+    table = MemoryBits()
+    claims = FrameClaims(table)
+    for hop in (0, 1):
+        claims.announce(f"t{hop}", [replace(FIRST, hop=hop)])
+    waits = {FIRST.identity: Verdict.UNDECIDED}
+    assert [claims.look([replace(FIRST, hop=2, lost_hops=lost)]) for lost in (0, 0b01, 0b10)] == [waits] * 3
+    assert claims.look([replace(FIRST, hop=2, lost_hops=0b11)]) == {}
+
+
+def test_an_older_journal_says_that_all_are_lost(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    journal = journal_at(path)
+    journal.begin("t", [replace(FIRST, hop=2, lost_hops=0b11), SECOND], 1)
+    journal.close()
+    with sqlite3.connect(path) as db:
+        assert db.execute("SELECT journal_lost FROM frame ORDER BY position").fetchall() == [(1,), (0,)]
+        db.execute("ALTER TABLE frame DROP COLUMN lost_hops")
+    db.close()
+    again = journal_at(path)
+    ((_, units),) = again.unfinished()
+    assert [unit.lost_hops for unit in units] == [0b11, 0]
+    again.close()
 
 
 @pytest.mark.parametrize("hop", ["", "10", "-1", "x", "²"])
