@@ -18,8 +18,8 @@ import msgspec
 
 from agent.wire.release import Release, earlier_hops
 
-#: The file is written anew, with the bindings that still count, when it has grown to this size and to twice
-#: what it had after the last time: so each line is written twice at most on average.
+#: The file is written anew, with the bindings that still count, when it has grown to this size, and has
+#: doubled since the last time: so each line is written twice at most on average.
 _MAX_BYTES: Final = 1 << 20
 #: The file is removed when no binding counts and it is larger than this.
 _KEPT_BYTES: Final = 64 << 10
