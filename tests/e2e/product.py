@@ -20,8 +20,8 @@ from typing import Any, Final, TypeVar
 
 ROOT: Final = Path(__file__).parents[2]
 PROGRAM: Final = (sys.executable, str(ROOT / "meterhouse.py"))
-START_S: Final = 120.0
-VISIBLE_S: Final = 120.0
+START_S: Final = 240.0
+VISIBLE_S: Final = 240.0
 FORTY_DAYS_S: Final = 40 * 86_400
 
 T = TypeVar("T")
@@ -99,10 +99,10 @@ class Process:
 
         return wait_for(look, f"{pattern} in\n{self.output}", deadline_s)
 
-    def wait(self, deadline_s: float = 120.0) -> int:
+    def wait(self, deadline_s: float = 240.0) -> int:
         return self._popen.wait(deadline_s)
 
-    def terminate(self, deadline_s: float = 120.0) -> int:
+    def terminate(self, deadline_s: float = 240.0) -> int:
         """SIGTERM to this process (not its children), then its exit code."""
         self._popen.send_signal(signal.SIGTERM)
         return self.wait(deadline_s)

@@ -26,7 +26,7 @@ class Services:
             **(environ or {}),
         })  # fmt: skip
         url = f"http://127.0.0.1:{port}"
-        wait_for(lambda: get(f"{url}/readyz")[0] == 200, process.output, 120)
+        wait_for(lambda: get(f"{url}/readyz")[0] == 200, process.output, 240)
         return process, url
 
     def agent(self, indexer: str, pod: str, environ: Mapping[str, str] | None = None) -> tuple[Process, int]:
@@ -59,5 +59,5 @@ def start_agent(
         "METERHOUSE_AGENT__FORWARD__URL": indexer,
         **(environ or {}),
     })  # fmt: skip
-    wait_for(lambda: get(f"http://127.0.0.1:{ops}/readyz")[0] == 200, process.output, 120)
+    wait_for(lambda: get(f"http://127.0.0.1:{ops}/readyz")[0] == 200, process.output, 240)
     return process, statsd

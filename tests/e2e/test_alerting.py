@@ -46,8 +46,8 @@ class World:
             "METERHOUSE_SHIM__RULES__PATH": str(folder / "rules.yml"),
             "METERHOUSE_SHIM__ALERTMANAGER__URLS": json.dumps([self.alertmanager.url]),
             "METERHOUSE_SHIM__ALERT_WEBHOOK__URL": f"{direct.url}/direct",
-            # Valid for 40 s: longer than a restart takes.
-            "METERHOUSE_SHIM__ALERTMANAGER__RESEND_S": "10",
+            # Valid for 80 s: longer than a restart takes.
+            "METERHOUSE_SHIM__ALERTMANAGER__RESEND_S": "20",
         }
 
     def up(self) -> Up:
@@ -90,7 +90,7 @@ async def test_an_alert_outlives_both_and_is_told_once(world: World) -> None:
     now_s = int(time.time())
     up.send([f"old.length:{minute}|g|T{now_s - 60 * minute}" for minute in range(10, 40)])
     up.send(["queue.length:9|g|#queue:mail", "queue.length:8|g|#queue:print", "queue.length:1|g|#queue:idle"])
-    await world.receiver.until(lambda: bool(world.told("firing")), 60.0)
+    await world.receiver.until(lambda: bool(world.told("firing")), 180)
     assert world.told("firing") == [["mail", "print"]]  # one message of one group
     [body] = world.receiver.bodies()
     first = body["alerts"][0]
@@ -99,7 +99,7 @@ async def test_an_alert_outlives_both_and_is_told_once(world: World) -> None:
 
     up.clear()  # kill -9 of agent, indexer and API
     up = await asyncio.to_thread(world.up)
-    await world.receiver.until(lambda: sent(up) >= 2, 60.0)  # the alerts are there again, from the store
+    await world.receiver.until(lambda: sent(up) >= 2, 180)  # the alerts are there again, from the store
     assert world.told("firing") == [["mail", "print"]]
     assert world.told("resolved") == []
 
@@ -108,7 +108,7 @@ async def test_an_alert_outlives_both_and_is_told_once(world: World) -> None:
     await asyncio.to_thread(world.alertmanager.kill)
     await asyncio.to_thread(world.alertmanager.start)
     await backfill(world, up, now_s)
-    await world.receiver.until(lambda: len(world.told("firing")) == 2, 60.0)
+    await world.receiver.until(lambda: len(world.told("firing")) == 2, 180)
     assert world.told("firing")[1] == ["mail", "print"]
 
     up.send(["queue.length:2|g|#queue:print", "queue.length:7|g|#queue:fax"])
@@ -117,7 +117,7 @@ async def test_an_alert_outlives_both_and_is_told_once(world: World) -> None:
             any("fax" in names for names in world.told("firing"))
             and any("print" in names for body in world.receiver.bodies() for names in [_resolved(body)])
         ),
-        60.0,
+        180.0,
     )
 
 
@@ -129,21 +129,21 @@ async def test_a_resolution_that_no_receiver_took_outlives_kill_9(world: World) 
     def ended() -> bool:
         return up.api.one('count(ALERTS{alertname="Full"})', time.time()) is None
 
-    await world.receiver.until(lambda: bool(world.told("firing") and world.direct.requests), 60.0)
+    await world.receiver.until(lambda: bool(world.told("firing") and world.direct.requests), 180)
     await world.receiver.until(
-        lambda: (up.api.one("count_over_time(ALERTS[2m])", time.time()) or 0) >= 2, 60.0
+        lambda: (up.api.one("count_over_time(ALERTS[2m])", time.time()) or 0) >= 2, 180.0
     )
     await asyncio.to_thread(world.alertmanager.stop)
     world.direct.fails = lambda _: True
     up.send(["queue.length:2|g|#queue:mail"])
-    await world.receiver.until(lambda: bool(world.direct.failed) and ended(), 60.0)
+    await world.receiver.until(lambda: bool(world.direct.failed) and ended(), 180)
     up.clear()
     world.direct.fails = lambda _: False
     await asyncio.to_thread(world.alertmanager.start)
     assert world.told("resolved") == []
     up = await asyncio.to_thread(world.up)
     await world.receiver.until(
-        lambda: bool(world.told("resolved")) and world.direct.bodies()[-1]["status"] == "resolved", 60.0
+        lambda: bool(world.told("resolved")) and world.direct.bodies()[-1]["status"] == "resolved", 180.0
     )
     assert world.told("resolved") == [["mail"]]
     assert len(world.told("firing")) == 1
@@ -154,7 +154,7 @@ async def test_a_resolution_that_no_receiver_took_outlives_kill_9(world: World) 
 
 async def backfill(world: World, up: Up, now_s: int) -> None:
     """Record 20 minutes of the past, twice."""
-    await world.receiver.until(lambda: up.api.one("count_over_time(old_length[40m])", now_s) == 30, 60.0)
+    await world.receiver.until(lambda: up.api.one("count_over_time(old_length[40m])", now_s) == 30, 180)
 
     def run() -> str:
         done = world.starter(

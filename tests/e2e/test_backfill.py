@@ -40,7 +40,7 @@ def test_killed_in_the_middle_and_run_again_is_exact(product: Up, start: Starter
     _write(path, start_s)
     state = tmp_path / "old.statsd.gz.backfill"
     first = _backfill(start, product, path)
-    wait_for(lambda: _chunks(state) > 0, f"a request is answered\n{first.output}", 120)
+    wait_for(lambda: _chunks(state) > 0, f"a request is answered\n{first.output}", 240)
     first.kill()
     reached = _chunks(state)
     assert not json.loads(state.read_bytes())["finished"]

@@ -56,7 +56,7 @@ class Agent:
 
     def ready(self) -> Agent:
         """Return when it answers."""
-        wait_for(lambda: get(f"http://127.0.0.1:{self._ops}/readyz")[0] == 200, self._process.output, 120)
+        wait_for(lambda: get(f"http://127.0.0.1:{self._ops}/readyz")[0] == 200, self._process.output, 240)
         return self
 
     def metric(self, name: str) -> float:
@@ -65,7 +65,7 @@ class Agent:
 
     def got(self, lines: int) -> State:
         """Return the frames' state, over all buckets, of an agent that read `lines` lines and has stopped."""
-        wait_for(lambda: self.metric("meterhouse_agent_lines_total") >= lines, f"{lines} lines", 120)
+        wait_for(lambda: self.metric("meterhouse_agent_lines_total") >= lines, f"{lines} lines", 240)
         assert self.metric("meterhouse_agent_bad_lines_total") == 0
         assert self.metric("meterhouse_agent_lines_total") == lines
         assert self._process.terminate() == 0, self._process.output

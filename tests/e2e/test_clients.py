@@ -81,7 +81,7 @@ def test_client(product: Up, send: Callable[[str, int, str], None], tags: dict[s
     product.api.wait_until(f"sum(increase({name}_count[5m]))", at, 200)
     product.api.wait_until(f"histogram_count(sum(increase({name}_time[5m])))", at, 200)
     assert product.api.one(f"histogram_sum(sum(increase({name}_time[5m])))", at) == 100
-    assert product.api.one(f"sum(sum_over_time({name}_users[5m]))", at) == 7
-    wait_for(lambda: product.api.one(f"{name}_depth", at) == 7, "the gauge is 7", 120)
+    product.api.wait_until(f"sum(sum_over_time({name}_users[5m]))", at, 7)  # stored after the others
+    wait_for(lambda: product.api.one(f"{name}_depth", at) == 7, "the gauge is 7", 240)
     labels = tuple(sorted(tags.items()))
     assert product.api.instant(f"increase({name}_count[5m])", at) == {labels: 200.0}

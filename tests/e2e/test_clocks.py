@@ -35,7 +35,7 @@ def _agent(start: Starter, clock: FakeTime, url: str) -> tuple[Process, tuple[st
         "METERHOUSE_AGENT__FORWARD__MAX_BACKOFF_S": "1",
         "METERHOUSE_AGENT__FLUSH__LATE_MS": "100",
     })  # fmt: skip
-    wait_for(lambda: get(f"http://127.0.0.1:{ops}/healthz")[0] == 200, process.output, 120)
+    wait_for(lambda: get(f"http://127.0.0.1:{ops}/healthz")[0] == 200, process.output, 240)
     return process, ("127.0.0.1", statsd), f"http://127.0.0.1:{ops}/metrics"
 
 
@@ -59,19 +59,19 @@ def test_an_agent_two_days_ahead_that_is_put_right_and_stepped_back(start: Start
     agent, lines, metrics = _agent(start, clock, f"http://127.0.0.1:{port}")
     ahead_s = int(time.time()) // 10 * 10 + 2 * DAY_S
     send_tcp(lines, _lines("clocks", 1_000, f"|T{ahead_s - 30}"))  # before it knows the indexer's time
-    wait_for(lambda: _metric(metrics, "agent_unsent_frames") > 0, "a frame is made", 120)
+    wait_for(lambda: _metric(metrics, "agent_unsent_frames") > 0, "a frame is made", 240)
     up = start.up(indexer=port, environ=SHOWN)
-    wait_for(lambda: _metric(metrics, "agent_clock_offset_seconds") > 0, "the agent knows the time", 120)
+    wait_for(lambda: _metric(metrics, "agent_clock_offset_seconds") > 0, "the agent knows the time", 240)
     wait_for(
         lambda: abs(_metric(metrics, "agent_clock_skew_seconds") - 2 * DAY_S) < 5,
         "the agent shows its skew",
         120,
     )
     send_tcp(lines, _lines("clocks", 1_000))
-    wait_for(lambda: abs(_status(up.indexer).get("clock_ahead_s") or 0) > DAY_S, "the indexer knows it", 120)
-    wait_for(lambda: "jumped_s=-172" in agent.output, "the agent tells of its clock", 120)
+    wait_for(lambda: abs(_status(up.indexer).get("clock_ahead_s") or 0) > DAY_S, "the indexer knows it", 240)
+    wait_for(lambda: "jumped_s=-172" in agent.output, "the agent tells of its clock", 240)
     told = "event=agent_clock org_id=1 project_id=1 agent=elsewhere ahead_s=172"
-    wait_for(lambda: told in up.output, "the indexer tells of the clock", 120)
+    wait_for(lambda: told in up.output, "the indexer tells of the clock", 240)
     assert agent.output.count(" clock ") == 1
     for offset_s in (0, -HOUR_S):
         clock.step_to(offset_s)
@@ -82,8 +82,8 @@ def test_an_agent_two_days_ahead_that_is_put_right_and_stepped_back(start: Start
     assert agent.terminate() == 0, agent.output
     _assert_now(up.api, 4_000)
     moved = f"{up.indexer}/metrics"
-    wait_for(lambda: _metric(moved, "indexer_moved_rows_total") >= 7, "the moved rows are counted", 120)
-    wait_for(lambda: _status(up.indexer).get("ended"), "the indexer knows that the agent ended", 120)
+    wait_for(lambda: _metric(moved, "indexer_moved_rows_total") >= 7, "the moved rows are counted", 240)
+    wait_for(lambda: _status(up.indexer).get("ended"), "the indexer knows that the agent ended", 240)
     assert _status(up.indexer)["missing_frames"] == 0
 
 

@@ -136,7 +136,7 @@ def _shop(up: Up) -> int:
     up.send(line for i in range(DEMO_S * 10) for line in shop.tick(end - DEMO_S + i / 10))
     total = sum(counter.total for counter in shop.truth().counters)
     up.api.wait_until(f"sum(increase(shop_requests[{DEMO_S}s]))", end, total)
-    wait_for(lambda: up.api.instant("up", time.time()) or None, "the agent's up", 60.0)
+    wait_for(lambda: up.api.instant("up", time.time()) or None, "the agent's up", 180)
     return int(time.time()) + 1
 
 
@@ -148,7 +148,7 @@ def _scraped(url: str) -> None:
         status, body = get(f"{url}/query?{urllib.parse.urlencode(asked)}")
         return status == 200 and bool(json.loads(body)["data"]["result"])
 
-    wait_for(twice, "two scrapes of each part", 60.0)
+    wait_for(twice, "two scrapes of each part", 180)
 
 
 def _configured(up: Up, folder: Path) -> int:
@@ -183,7 +183,7 @@ def test_every_panel_has_data_with_every_value(sources: dict[str, Source], file:
             if file == ONE_PART and number:
                 ask()  # refused queries fail
             else:
-                wait_for(ask, f"{query.title}: {query.expr} of {values}", 120)
+                wait_for(ask, f"{query.title}: {query.expr} of {values}", 240)
 
 
 def _values(dashboard: Dashboard, sources: Mapping[str, Source], variable: Mapping[str, Any]) -> list[str]:
@@ -204,7 +204,7 @@ def test_the_alerts_load_and_evaluate(sources: dict[str, Source]) -> None:
         found = [rule for group in groups for rule in group["rules"]]
         return found if found and all(rule["health"] == "ok" for rule in found) else None
 
-    found = wait_for(rules, "healthy rules", 60.0)
+    found = wait_for(rules, "healthy rules", 180)
     assert len(found) == 31
     assert all(rule["state"] != "firing" for rule in found if rule["labels"]["severity"] == "critical")
 

@@ -98,7 +98,7 @@ def test_killed_in_the_middle(up: Up, start: Starter) -> None:
     asking = threading.Thread(target=delete)
     asking.start()
     data = start.folder / "data"
-    wait_for(lambda: [*data.glob("**/mutation_*.txt")] or not asking.is_alive(), "a deletion has begun", 60)
+    wait_for(lambda: [*data.glob("**/mutation_*.txt")] or not asking.is_alive(), "a deletion has begun", 180)
     up.clear()
     asking.join()
     restarted = start.up(environ=ENVIRON)

@@ -194,7 +194,7 @@ def test_large_set_is_within_one_and_a_half_percent(product: Up) -> None:
         steady, last = steady + 1 if got == last else 0, got
         return steady >= 20 and got > members * 0.9
 
-    wait_for(settled, "the large set is there", 120)
+    wait_for(settled, "the large set is there", 240)
     assert last == pytest.approx(members, rel=0.015)
 
 

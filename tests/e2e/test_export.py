@@ -123,7 +123,7 @@ def test_tail_and_top(stored: Up, start: Starter) -> None:
     assert tail.wait() == 1
     assert "tailed_count: no such metric: expected a name as in PromQL" in tail.output
     stored.send([f"tailed.count:5|c|#k:v|T{int(time.time())}"])
-    wait_for(lambda: "tailed_count" in stored.api.data("metadata"), "the metric is known", 60)
+    wait_for(lambda: "tailed_count" in stored.api.data("metadata"), "the metric is known", 180)
     tail = start("tail", "tailed_count", *url, "--buckets", "1")
     assert tail.wait(120) == 0, tail.output
     assert re.fullmatch(r"\d\d:\d\d:\d0  tailed_count\{k=\"v\"\}  \+5\n", tail.output)

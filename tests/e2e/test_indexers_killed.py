@@ -22,7 +22,7 @@ from tests.support.frames import FrameRows, make_frame
 
 AGENTS: Final = 10
 SECONDS: Final = 8.0
-DRAIN_S: Final = 60.0
+DRAIN_S: Final = 300.0
 MAX_UNSENT: Final = 20
 KINDS: Final = ("counters", "gauges", "distributions")
 
@@ -39,7 +39,7 @@ class SendingAgent:
             max_backoff_s=0.5,
             failover_s=0.5,
             return_s=0.5,
-            timeout_s=5,
+            timeout_s=60,
         )
         settings = AgentSettings(name=name, forward=forward, spool=SpoolSettings(path=str(folder / name)))
         bindings = open_bindings(settings)
@@ -95,6 +95,7 @@ def test_every_row_counts_once(indexers: Indexers, http_dsn: str, tmp_path: Path
     for actor in indexers.actors:
         actor.start()
     for agent in agents:
+        assert agent.spool.wait_empty(DRAIN_S), agent.name  # drain ends at the first failure
         assert agent.forwarder.drain(DRAIN_S), agent.name
         agent.spool.leave()
         assert not sum(agent.forwarder.dropped_frames.values())

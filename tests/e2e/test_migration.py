@@ -69,7 +69,7 @@ def _wait_for(up: Up, wanted: SentValue) -> None:
         return found[0] == wanted.value
 
     try:
-        wait_for(reached, wanted.query, 60)
+        wait_for(reached, wanted.query, 180)
     except AssertionError:
         raise AssertionError(f"{wanted.query} gives {found[0]}, not {wanted.value}") from None
 
@@ -116,7 +116,7 @@ def test_each_part_tells_its_version(opened: Up) -> None:
         agents = opened.api.data("meterhouse/status")["agents"]
         return any(one["agent"] == name and one["version"] == mine for one in agents)
 
-    wait_for(told, f"the version of the agent {name}", 60)
+    wait_for(told, f"the version of the agent {name}", 180)
 
 
 def test_the_product_ends_well(opened: Up) -> None:

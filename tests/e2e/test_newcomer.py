@@ -27,7 +27,7 @@ import pytest
 
 from indexer.access.grants import UnauthenticatedError, checked
 from indexer.service import Status
-from shim.allinone.status_line import StatusNumbers, fitted, parts, scrape
+from shim.allinone.status_line import Scraped, StatusNumbers, fitted, parts, scrape
 from shim.cli.output import answer
 from tests.e2e.product import PROGRAM, ROOT, VISIBLE_S, Starter, Up, get, wait_for
 from tests.support.ports import free_port
@@ -120,7 +120,7 @@ def _reads(folder: Path, command: tuple[str, ...]) -> tuple[int, str]:
         process.stdin.write(b"a:1|c\n" * 50_000)  # more than a pipe holds: it reads when this returns
         process.stdin.flush()
         state = Path(f"/proc/{process.pid}/stat")
-        wait_for(lambda: state.read_text().rpartition(")")[2].split()[0] == "S", "it waits for more", 60)
+        wait_for(lambda: state.read_text().rpartition(")")[2].split()[0] == "S", "it waits for more", 180)
         process.send_signal(signal.SIGINT)
         return process.wait(120), process.stdout.read().decode()
 
@@ -281,7 +281,7 @@ def _(run: Shell) -> None:
             said += os.read(ours, 65_536).decode()
             return re.findall(r"\r\x1b\[K([^\r\n]+ \| [^\r\n]+)\r", said) or None
 
-        shown = wait_for(lines, "a line of status", 60)
+        shown = wait_for(lines, "a line of status", 180)
         assert [line for line in shown if len(line) >= 50] == []
         assert shown[0].startswith("0 lines/s | ")
 
@@ -304,8 +304,12 @@ def _(run: Shell) -> None:
     run.up.send(["newcomer.x:abc|c"] * 900)
     refused = run.up.find(r"lines_refused lines=(\d+) reason=bad_value example=newcomer\.x:abc\|c\n")
     assert 1 <= int(refused[1]) <= before + 900
-    counted = scrape(get(f"{run.up.agent}/metrics")[1].decode())
-    assert counted.refused == before + 900
+
+    def all_refused() -> Scraped | None:
+        now = scrape(get(f"{run.up.agent}/metrics")[1].decode())
+        return now if now.refused == before + 900 else None
+
+    counted = wait_for(all_refused, "all lines are refused", VISIBLE_S)
     numbers = StatusNumbers(0.0, 0.0, counted, Status(0, 0, 0.0))
     assert f"{before + 900:,.0f} lines refused (bad_value)" in fitted(parts(numbers, 0.0), 50)
 

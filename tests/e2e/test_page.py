@@ -86,8 +86,8 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     try:
         up.ready().send([*_lines(), "page.refused", "page.refused:1", "page.refused:2"])
         _message(up.indexer)
-        wait_for(lambda: _stored(up.api.url, "count(page_many)", "1:1") == MANY, "10,000 series", 60)
-        wait_for(lambda: _stored(up.api.url, "page_requests", "2:7") == 1, "the second org", 60)
+        wait_for(lambda: _stored(up.api.url, "count(page_many)", "1:1") == MANY, "10,000 series", 180)
+        wait_for(lambda: _stored(up.api.url, "page_requests", "2:7") == 1, "the second org", 180)
         yield up
     finally:
         up.clear()

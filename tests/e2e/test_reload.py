@@ -35,14 +35,14 @@ def test_rules_are_read_at_once_and_nothing_ends(start: Starter, tmp_path: Path)
         status, body = get(f"{up.api.url}/api/v1/rules")
         return [group["name"] for group in json.loads(body)["data"]["groups"]] if status == 200 else []
 
-    wait_for(lambda: groups() == ["one"], "the rules", 60)
+    wait_for(lambda: groups() == ["one"], "the rules", 180)
     file.write_text(RULES.replace("one", "other"))
     up.signal_group(signal.SIGHUP)
-    wait_for(lambda: groups() == ["other"], "the changed rules", 60)
-    up.find(r"reload_ended reloaded=rules,alertmanagers,settings,agent failed=nothing .*needs_restart=", 60)
+    wait_for(lambda: groups() == ["other"], "the changed rules", 180)
+    up.find(r"reload_ended reloaded=rules,alertmanagers,settings,agent failed=nothing .*needs_restart=", 180)
     file.write_text("groups: [{")
     up.signal_group(signal.SIGHUP)
-    up.find(r"reload_failed what=rules problems=1", 60)
+    up.find(r"reload_failed what=rules problems=1", 180)
     assert groups() == ["other"]
 
 
@@ -57,14 +57,14 @@ def test_logs_are_json_and_a_reload_takes_their_level(start: Starter, tmp_path: 
     file = tmp_path / "meterhouse.toml"
     file.write_text("log = {format = 'json', level = 'info'}")
     up = start.up(environ={"METERHOUSE_CONFIG": str(file)})
-    up.find('"level":"info","logger":"agent","message":"listening"', 60)
-    up.find('"logger":"indexer.service","message":"listening","fields":{"part":"indexer","url":', 60)
+    up.find('"level":"info","logger":"agent","message":"listening"', 180)
+    up.find('"logger":"indexer.service","message":"listening","fields":{"part":"indexer","url":', 180)
     file.write_text("log = {level = 'loud'}")
     os.kill(up.pid, signal.SIGHUP)
-    up.find('"logger":"shim.reload","message":"reload_failed","fields":{"what":"settings","problems":1,', 60)
-    up.find('"logger":"agent","message":"reload_failed","fields":{"what":"settings","problems":1,', 60)
+    up.find('"logger":"shim.reload","message":"reload_failed","fields":{"what":"settings","problems":1,', 180)
+    up.find('"logger":"agent","message":"reload_failed","fields":{"what":"settings","problems":1,', 180)
     file.write_text("log = {format = 'text', level = 'error'}")
     os.kill(up.pid, signal.SIGHUP)
-    up.find('"message":"settings_changed","fields":{"needs_restart":"log.format"}', 60)
+    up.find('"message":"settings_changed","fields":{"needs_restart":"log.format"}', 180)
     lines = [line for line in up.output.splitlines() if line.startswith("{")]
     assert all({"time", "level", "logger", "message", "fields"} <= set(json.loads(line)) for line in lines)

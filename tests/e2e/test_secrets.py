@@ -104,7 +104,7 @@ def test_a_run_shows_no_secret(start: Starter, tmp_path: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.sendto(b"hits:1|c|T%d" % (time.time() - 60), (host, int(port)))
     refused = "the indexer refuses the token: 401"
-    wait_for(lambda: refused in ask(f"{agent}/readyz")[1], refused, 120)
+    wait_for(lambda: refused in ask(f"{agent}/readyz")[1], refused, 240)
     said += [ask(f"{agent}/metrics"), ask(f"{agent}/readyz"), (0, command_lines(up.pid))]
     _, text = ask(f"{indexer}/metrics", SECRETS["admin"])
     assert re.search(r'refused_total\{reason="forbidden"\} [1-9]', text)

@@ -28,7 +28,7 @@ def test_separate_services_give_one_exact_answer(
             ("127.0.0.1", statsd),
             [f"jobs.done:2|c|#queue:q{i % 5}|T{now + i % 60 // 10 * 10}" for i in range(LINES)],
         )
-        assert agent.terminate(60) == 0, agent.output
+        assert agent.terminate(180) == 0, agent.output
     body = encode(make_frame(FrameRows(counters=[("frames", {"to": "both"}, now, 7.0)]), agent="both"))
     for url in (first_url, second_url, first_url):  # the very same frame, to whichever indexer
         request = urllib.request.Request(f"{url}/v1/frames", body, {"Content-Type": CONTENT_TYPE})
@@ -41,7 +41,7 @@ def test_separate_services_give_one_exact_answer(
     assert api.one("increase(frames[60s])", end) == 7.0
     assert by_pod == {(("pod", "one"),): 2.0 * LINES, (("pod", "two"),): 2.0 * LINES}
     for process in (first, second):
-        assert process.terminate(60) == 0, process.output
+        assert process.terminate(180) == 0, process.output
 
 
 def test_the_api_shows_the_limits_of_indexers_in_other_processes(start: Starter, http_dsn: str) -> None:
@@ -79,8 +79,8 @@ def test_the_api_shows_the_limits_of_indexers_in_other_processes(start: Starter,
     assert (shown["maxSeriesPerDay"], shown["seriesLimitedRows"]) == (3, 4)
     assert shown["seriesToday"] >= 3
     assert "indexersNotReached" not in shown
-    assert second.terminate(60) == 0, second.output
+    assert second.terminate(180) == 0, second.output
     shown = api.data("status/tsdb")["limits"]
     assert (shown["seriesLimitedRows"], shown["indexersNotReached"]) == (4, 1)
-    assert first.terminate(60) == 0, first.output
+    assert first.terminate(180) == 0, first.output
     assert api.data("status/tsdb")["limits"] == {"indexersNotReached": 2}

@@ -106,14 +106,14 @@ def test_each_tick_once_over_deaths_of_shims_and_of_redis(
                 "time_window_s": 60, "resolution_s": 60, "since_s": first_s, "webhook": webhook,
             }]})  # fmt: skip
         shims = (shim(), shim())
-        wait_for(lambda: client.exists(STREAM), shims[0][0].output, 120)
+        wait_for(lambda: client.exists(STREAM), shims[0][0].output, 240)
         held = "meterhouse_shim_leases"
         (holder, _), (_, other) = sorted(shims, key=lambda one: -_metric(one[1], held))
         holder.kill()
         wait_for(lambda: bool(hooks.bodies), "the first webhook", 240)
         server.stop()
         failed = 'meterhouse_shim_lease_failures_total{reason="away"}'
-        wait_for(lambda: _metric(other, failed) > 0, "a shim that misses Redis", 120)
+        wait_for(lambda: _metric(other, failed) > 0, "a shim that misses Redis", 240)
         server.start()
 
         def documents() -> list[Any] | None:

@@ -79,7 +79,7 @@ def test_up_with_tls_and_least_rights(settings: Path, tmp_path: Path) -> None:
         assert tcp.hostname is not None
         assert tcp.port is not None
         at = tcp.hostname, tcp.port
-        wait_for(lambda: get(f"{api}/-/ready", anybody)[0] == 200, "ready", 120)
+        wait_for(lambda: get(f"{api}/-/ready", anybody)[0] == 200, "ready", 240)
 
         def counted() -> float:
             query = urllib.parse.urlencode({"query": "sum(increase(n[1h]))", "time": time.time() + 600})
@@ -91,7 +91,7 @@ def test_up_with_tls_and_least_rights(settings: Path, tmp_path: Path) -> None:
         send(at, app, b"n:1|c\n")
         with suppress(OSError):  # with TLS 1.3 a client may hear of its refusal too late
             send(at, anybody, b"n:100|c\n")
-        wait_for(lambda: counted() == 1.0, "the line of the app", 120)
+        wait_for(lambda: counted() == 1.0, "the line of the app", 240)
 
         assert get(f"{api}/api/v1/query?query=1", anybody)[0] == 401
         assert get(f"{api}/api/v1/query?query=1", anybody, "change-me-prometheus")[0] == 403
@@ -106,10 +106,10 @@ def test_up_with_tls_and_least_rights(settings: Path, tmp_path: Path) -> None:
 
         before = served()
         renew(tmp_path)
-        wait_for(lambda: served() != before, "the renewed certificate", 120)
+        wait_for(lambda: served() != before, "the renewed certificate", 240)
         app.load_cert_chain(tls / "app.pem", tls / "app.key")
         send(at, app, b"n:2|c\n")
-        wait_for(lambda: counted() == 3.0, "a line after the renewal", 120)
+        wait_for(lambda: counted() == 3.0, "a line after the renewal", 240)
         assert program.terminate() == 0
         assert "Traceback" not in program.output
         assert len(re.findall("certificates_read", program.output)) >= 2

@@ -267,7 +267,7 @@ def test_agent_runs_and_sends_a_frame(bare: Path, receiver: tuple[int, list[byte
             return False
         return True
 
-    wait_for(sent, "the agent listens", 120)
+    wait_for(sent, "the agent listens", 240)
     assert agent.terminate() == 0, agent.output
     got = [frame.decode(body) for body in bodies]
     assert [f.rows for f in got] == [1]

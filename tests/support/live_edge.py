@@ -152,7 +152,7 @@ class Scene:
             watcher.look()
             return len(watcher.latencies_s()) >= buckets
 
-        wait_for(all_shown, f"{buckets} buckets are shown", 120)
+        wait_for(all_shown, f"{buckets} buckets are shown", 240)
         return watcher
 
     def _end(self, process: Process, sender: Sender) -> None:

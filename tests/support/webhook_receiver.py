@@ -50,7 +50,7 @@ class WebhookReceiver:
     def bodies(self) -> list[Any]:
         return [body for _, _, body in self.requests]
 
-    async def until(self, is_so: Callable[[], bool], deadline_s: float = 120.0) -> None:
+    async def until(self, is_so: Callable[[], bool], deadline_s: float = 180.0) -> None:
         """Wait for a condition; it fails after a deadline."""
         async with asyncio.timeout(deadline_s):
             while not is_so():  # noqa: ASYNC110 - any condition
