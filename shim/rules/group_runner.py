@@ -6,17 +6,16 @@ newest tick, also while nothing can be stored. A group that takes longer than it
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Final, Literal
+from typing import Final
 
 from shim.indexers.message_writes import StoreMessages
 from shim.metrics import ShimMetrics
-from shim.model.errors import BadData, Canceled, QueryError, Unavailable
+from shim.model.errors import Canceled, QueryError, Unavailable
 from shim.model.labels import Labels
 from shim.model.tenancy import Tenant
 from shim.rules.alert_notices import notices
@@ -27,7 +26,8 @@ from shim.rules.group_restore import restore
 from shim.rules.recorded_messages import TickResults, group_name, key_of, non_finite
 from shim.rules.rule_file import AlertingRule, RecordingRule, RuleGroup
 from shim.rules.store_queries import QueryPlace, StoreQueries
-from shim.rules.tick_requests import TickRequest, tick_requests
+from shim.rules.tick_requests import tick_parts
+from shim.rules.tick_storage import Outcome, TickStorage
 from shim.rules.unsent_tick import UnsentTick
 from shim.settings import RulesSettings
 from shim.ticks.due_ticks import DueTicks, Schedule, due_ticks, spread_offset_s
@@ -42,13 +42,8 @@ _MAX_TRIES: Final = 3
 #: Seconds between tries: doubled from the first to the last.
 _FIRST_WAIT_S: Final = 1.0
 _MAX_WAIT_S: Final = 30.0
-#: Seconds that a request to the indexers may take with the wait for a thread: then alerts go on without it.
-_MAX_STORE_S: Final = 30.0
 #: Results that are encoded here; more are handed to a thread.
 _AT_ONCE: Final = 500
-#: Requests of one tick that are sent at once.
-_SENT_AT_ONCE: Final = 16
-_Outcome = Literal["stored", "known", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +132,6 @@ class GroupRunner:
         offset_s = self.group.query_offset_ms // 1000
         end_s = min(complete_s + 9 + offset_s, now_s)
         return due_ticks(self._schedule, self.last_s, end_s, self.parts.settings.max_late_ticks)
-
-    def steady_series(self, evaluation: GroupEvaluation | None = None) -> Sequence[set[Labels]]:
-        """Return the series of gauges at the tick before that each shim knows, and reads after a restart."""
-        before, rules = (evaluation or self.evaluation).before, self.group.rules
-        numbers = (n for n in sorted(self.unique) if isinstance(rules[n], RecordingRule))
-        return [before[n] for n in numbers if rules[n].name not in self.deltas]
 
     @property
     def next_s(self) -> int:
@@ -249,7 +238,7 @@ class GroupRunner:
             return
         parts, began_s = self.parts, time.perf_counter()
         results = TickResults(self.deltas)
-        early, before = self._early[alerts], self.steady_series()
+        early = self._early[alerts]
         queries = StoreQueries.of_tick(parts.place, self.tenant, results.seen, early, slow=self.slow)
         if self.unended is None:
             self.unended = self.evaluation.ending.union(*self.evaluation.before)
@@ -272,8 +261,8 @@ class GroupRunner:
             )
         self.evaluated_s = time.perf_counter() - began_s
         if store:
-            self.unsent = UnsentTick(tick_s, results, before, self.evaluation.before)
-            await self._store(tick_s, results, before)
+            self.unsent = UnsentTick(tick_s, results, self.evaluation.before)
+            await self._store(tick_s, results)
             self.last_s, self.stored_at_s = tick_s, parts.now_s()
             self.unended = self.unsent = None
         self.seconds = time.perf_counter() - began_s
@@ -290,7 +279,7 @@ class GroupRunner:
         """Store the results of the unsent tick; later ones may be evaluated by now. Raises Unavailable."""
         of = self.unsent
         assert of is not None
-        await self._store(of.tick_s, of.results, of.before)
+        await self._store(of.tick_s, of.results)
         self.last_s, self.stored_at_s = of.tick_s, self.parts.now_s()
         self.unended, self.unsent = set[Labels]().union(*of.series), None
 
@@ -315,55 +304,25 @@ class GroupRunner:
         for name, error in failed:
             _log.warning("event=rule_failed group=%s rule=%s error=%s", self.key, name, error[:500])
 
-    async def _store(self, tick_s: int, results: TickResults, before: Sequence[set[Labels]] = ()) -> None:
+    async def _store(self, tick_s: int, results: TickResults) -> None:
         """Store the results of a tick of the present. Raises Unavailable."""
         if not self.parts.lease.holds(self.key):
             raise Unavailable("the lease of the group is lost")
-        await self.store_results(tick_s, results, before)
+        await self.store_results(tick_s, results)
 
-    async def store_results(
-        self, tick_s: int, results: TickResults, before: Sequence[set[Labels]] = ()
-    ) -> _Outcome:
-        """Store the results under the tick's key; return the outcome. Raises Unavailable.
-
-        `before`: series of the tick before, as `steady_series` has them.
-        """
-        parts = self.parts
+    async def store_results(self, tick_s: int, results: TickResults) -> Outcome:
+        """Store the results under the tick's key; return the outcome. Raises Unavailable."""
+        parts, org_id = self.parts, self.tenant.org_id
         last_tick, org_project_id = (self.name, tick_s), parts.settings.org_project_id
-        cut = partial(tick_requests, self.tenant, org_project_id, results, last_tick, before)
-        requests = await parts.place.apart(cut, self.tenant.org_id) if len(results.all) > _AT_ONCE else cut()
+        cut = partial(tick_parts, self.tenant, org_project_id, results, last_tick)
+        tick = await parts.place.apart(cut, org_id) if len(results.all) > _AT_ONCE else cut()
         key = key_of(self.tenant, self.group.file, self.group.name, tick_s)
-        found = list[_Outcome]()
-        for at in range(0, len(requests) - 1, _SENT_AT_ONCE):
-            some = requests[at : min(at + _SENT_AT_ONCE, len(requests) - 1)]
-            sent = await asyncio.gather(*(self._send(one, key) for one in some), return_exceptions=True)
-            for one in sent:
-                if isinstance(one, BaseException):
-                    raise one
-                found.append(one)
-        found.append(await self._send(requests[-1], key))
-        is_refused = found[-1] == "refused" or (len(found) > 1 and set(found[:-1]) == {"refused"})
-        outcome: _Outcome = "refused" if is_refused else "known" if "known" in found else "stored"
+        apart = partial(parts.place.apart, org_id=org_id)
+        outcome = await TickStorage(parts.store, apart, parts.metrics, key, self.key).run(tick)
         parts.metrics.rule_ticks.labels(outcome).inc()
         if (count := non_finite(results)) and outcome == "stored":
             parts.metrics.rule_samples_dropped.labels("not_finite").inc(count)
         return outcome
-
-    async def _send(self, request: TickRequest, key: str) -> _Outcome:
-        """Send one request of a tick; return its outcome. Raises Unavailable."""
-        parts = self.parts
-        try:
-            async with asyncio.timeout(_MAX_STORE_S):
-                found = await parts.store(request.body, f"{key}/{request.name}")
-        except TimeoutError:
-            raise Unavailable(f"no indexer stored the results in {_MAX_STORE_S:g} s") from None
-        except BadData as e:
-            parts.metrics.rule_samples_dropped.labels("rejected").inc(len(request.messages))
-            _log.warning("event=rule_tick_refused group=%s request=%s error=%s", self.key, key, e)
-            return "refused"
-        if found.rejected:
-            parts.metrics.rule_samples_dropped.labels("rejected").inc(found.rejected)
-        return found.outcome
 
     def _delay(self, error: QueryError) -> None:
         wait_s = min(_MAX_WAIT_S, _FIRST_WAIT_S * 2**self.tries)

@@ -24,6 +24,8 @@ _MAX_DIGITS: Final = 20
 PROJECT: Final = "project_id"
 #: The series that says up to which tick a group is stored.
 LAST_TICK: Final = "meterhouse_rule_group_last_tick_seconds"
+#: The series that says that results of a tick are in more requests than usual (tick_requests.py).
+CUT: Final = "meterhouse_rule_group_results_cut"
 GROUP: Final = "rule_group"
 
 
@@ -65,6 +67,14 @@ def progress_message(tenant: Tenant, org_project_id: int, last_tick: tuple[str, 
     group, tick_s = last_tick
     labels = lb.make({lb.NAME: LAST_TICK, GROUP: group})
     return message_of(tenant, org_project_id, frozenset(), labels, tick_s * 1000, float(tick_s))
+
+
+def cut_message(tenant: Tenant, project_id: int, last_tick: tuple[str, int]) -> dict[str, Any]:
+    """Return the message that says that results of a project are cut: the same for every evaluation."""
+    group, tick_s = last_tick
+    labels = lb.make({lb.NAME: CUT, GROUP: group})
+    message = message_of(tenant, project_id, frozenset(), labels, tick_s * 1000, 1.0)
+    return {**message, "project_id": project_id}
 
 
 def project_of(tenant: Tenant, org_project_id: int, labels: Labels) -> int:

@@ -96,9 +96,8 @@ class RuleBackfill:
     async def _tick(
         self, runner: GroupRunner, evaluation: GroupEvaluation, tick_s: int
     ) -> tuple[TickResults, str]:
-        before = runner.steady_series(evaluation)
         results = await self._evaluate(runner, evaluation, tick_s)
-        outcome = await runner.store_results(tick_s, results, before)
+        outcome = await runner.store_results(tick_s, results)
         if outcome == "refused":
             raise BadData(f"group {runner.name}, tick {tick_s}: an indexer refused its results; see the log")
         return results, outcome

@@ -1,31 +1,32 @@
-"""The requests that store a tick: which messages go together, and under which part of the tick's key. Pure.
+"""The parts that store a tick: which messages go together, and under which end of the tick's key. Pure.
 
 Two shims may evaluate a tick with different results, and an indexer may know some requests of the first. So
-a series is always in the request of the same name: of its project, its kind, and its part by the hash of the
-series. The number of parts is a power of two that follows from the gauges at the tick before, which both
-know, unless there are many more now. The tick counts as stored by the last message of the last request.
+a part is known by its content alone: a project, a kind, and the beginning of the hashes of its series. A part
+too large for one request is cut into 16 by the next digit of the hash. An indexer takes one request under a
+key, so the key of a part is written once: by messages, or by the request that says that the part is cut
+(`TickPart.cut`). A shim that finds the latter goes on with the smaller parts, however few messages it has. So
+no two parts that are stored overlap. The tick counts as stored by the last message of the last request.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
 import xxhash
 
-from shim.model.labels import Labels
 from shim.model.tenancy import Tenant
-from shim.rules.recorded_messages import TickResults, message_of, progress_message, project_of
+from shim.rules.recorded_messages import TickResults, cut_message, message_of, progress_message
 
 Message = Mapping[str, Any]
 
-#: Messages that a part has about, and at most: below `indexer.bounds.messages`.
-_MESSAGES: Final = 4_000
+#: Messages that a request has at most: below `indexer.bounds.messages`.
 _MAX_MESSAGES: Final = 8_000
 #: Buckets of histograms that weigh as one message: a request is some MB of JSON at most.
 _BUCKETS: Final = 40
+#: Digits of the hash of a series.
+_DIGITS: Final = 16
 _encoder: Final = msgspec.json.Encoder()
 
 
@@ -42,66 +43,90 @@ class TickRequest(NamedTuple):
         return _encoder.encode(self.messages)
 
 
-def tick_requests(
-    tenant: Tenant,
-    org_project_id: int,
-    results: TickResults,
-    last_tick: tuple[str, int],
-    before: Iterable[Iterable[Labels]] = (),
-) -> Sequence[TickRequest]:
-    """Return the requests of a tick: all but the last may be sent at once, the last one after them.
+class TickPart(NamedTuple):
+    """Messages of one project and kind whose hashes begin with the same digits.
 
-    `last_tick`: the group's name and the tick in seconds. `before`: the series of gauges at the tick before,
-    as far as each shim knows them.
+    `whole` is the request of all of them, `cut` the one that says that there are smaller parts. `last` goes
+    with the whole one alone.
     """
-    found: list[TickRequest] = []
+
+    whole: TickRequest
+    cut: TickRequest
+    digits: int = 0
+    last: Sequence[Message] = ()
+
+    @property
+    def request(self) -> TickRequest:
+        """The request that stores the part as it is."""
+        name, project_id, messages = self.whole
+        return TickRequest(name, project_id, [*messages, *self.last])
+
+    @property
+    def fits(self) -> bool:
+        """Whether one request has room for the messages."""
+        messages = self.whole.messages
+        small = len(messages) <= 1 or sum(map(_weight, messages)) <= _MAX_MESSAGES
+        return small or self.digits == _DIGITS
+
+    def smaller(self) -> Sequence[TickPart]:
+        """Return the parts by the next digit, without empty ones."""
+        parts: dict[str, list[Message]] = {}
+        for one in self.whole.messages:
+            parts.setdefault(_hash(one)[self.digits], []).append(one)
+        _, project_id, cut = self.cut
+        stem = self.whole.name if self.digits else f"{self.whole.name}."
+        return [
+            TickPart(
+                TickRequest(f"{stem}{digit}", project_id, parts[digit]),
+                TickRequest(f"{stem}{digit}", project_id, cut),
+                self.digits + 1,
+            )
+            for digit in sorted(parts)
+        ]
+
+
+class TickParts(NamedTuple):
+    """The parts of a tick, which may be sent at once, and the request to send after them.
+
+    `told`: the only part, if it is stored as it is, says what `end` does.
+    """
+
+    parts: Sequence[TickPart]
+    end: TickRequest
+    told: bool = False
+
+
+def tick_parts(
+    tenant: Tenant, org_project_id: int, results: TickResults, last_tick: tuple[str, int]
+) -> TickParts:
+    """Return the parts of a tick. `last_tick`: the group's name and the tick in seconds."""
     by_project: dict[int, list[Message]] = {}
     for sample in results.all:
         message = message_of(tenant, org_project_id, results.deltas, *sample)
         by_project.setdefault(message["project_id"], []).append(message)
-    counts = Counter[int]()
-    if len(results.all) > _MESSAGES // 2:
-        counts.update(project_of(tenant, org_project_id, labels) for some in before for labels in some)
     progress = progress_message(tenant, org_project_id, last_tick)
     own = progress["project_id"]
+    found: list[TickRequest] = []
     for project_id in sorted(by_project):
         messages = by_project[project_id]
         kind = "" if project_id == own else f"p{project_id}."
         deltas = [one for one in messages if one["type"] != "g"]
-        found += _named(kind, project_id, deltas, 0)
-        # A group that records deltas has gauges under names of their own, whether it has deltas now or not.
+        if deltas:
+            found.append(TickRequest(f"{kind}0", project_id, deltas))
         gauges = [one for one in messages if one["type"] == "g"]
-        found += _named(f"{kind}g" if results.deltas else kind, project_id, gauges, counts[project_id])
-    if not found or (len(found) == 1 and found[0][:2] == ("0", own) and not results.deltas):
-        return [TickRequest("0", own, [*(found[0].messages if found else ()), progress])]
-    return [*found, TickRequest("end", own, [progress])]
+        if gauges:
+            # A group that records deltas has gauges under another name, whether it has deltas now or not.
+            found.append(TickRequest(f"{kind}g0" if results.deltas else f"{kind}0", project_id, gauges))
+    if not found:
+        return TickParts([], TickRequest("0", own, [progress]))
+    told = len(found) == 1 and found[0][:2] == ("0", own) and not results.deltas
+    last = [progress] if told else []
+    parts = [TickPart(one, _cut(tenant, one, last_tick), last=last) for one in found]
+    return TickParts(parts, TickRequest("end", own, [progress]), told)
 
 
-def _named(kind: str, project_id: int, messages: Sequence[Message], before: int) -> Iterator[TickRequest]:
-    """Yield the parts of messages of one project and kind."""
-    if not messages:
-        return
-    parts = _parts(messages, before)
-    if len(parts) == 1:
-        yield TickRequest(f"{kind}0", project_id, parts[0])
-        return
-    for number, part in enumerate(parts):
-        if part:
-            yield TickRequest(f"{kind}{len(parts)}.{number}", project_id, part)
-
-
-def _parts(messages: Sequence[Message], before: int) -> Sequence[Sequence[Message]]:
-    """Cut messages by the hash of their series, as finely as the series before ask for, and as is needed."""
-    count = 1
-    while count * _MESSAGES < before:
-        count *= 2
-    while True:
-        parts: list[list[Message]] = [[] for _ in range(count)]
-        for one in messages:
-            parts[_hash(one) % count if count > 1 else 0].append(one)
-        if all(len(part) <= 1 or sum(map(_weight, part)) <= _MAX_MESSAGES for part in parts):
-            return parts
-        count *= 2
+def _cut(tenant: Tenant, of: TickRequest, last_tick: tuple[str, int]) -> TickRequest:
+    return TickRequest(of.name, of.project_id, [cut_message(tenant, of.project_id, last_tick)])
 
 
 def _weight(message: Message) -> float:
@@ -110,6 +135,6 @@ def _weight(message: Message) -> float:
     return 1 + buckets / _BUCKETS
 
 
-def _hash(message: Message) -> int:
+def _hash(message: Message) -> str:
     series = _encoder.encode((message["name"], sorted(message["tags"].items())))
-    return xxhash.xxh64_intdigest(series)
+    return xxhash.xxh64_hexdigest(series)

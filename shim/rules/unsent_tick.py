@@ -13,11 +13,10 @@ from shim.rules.recorded_messages import TickResults
 class UnsentTick:
     """The results of a tick, kept until they are stored: each try has the bytes of the first.
 
-    An indexer that answered 503 may know them by their key, and would refuse others. `before` is as
-    `GroupRunner.steady_series` has it; `series` are all of the group at the tick.
+    An indexer that answered 503 may know them by their key, and would refuse others. `series` are all of the
+    group at the tick.
     """
 
     tick_s: int
     results: TickResults
-    before: Sequence[set[Labels]]
     series: Sequence[set[Labels]]

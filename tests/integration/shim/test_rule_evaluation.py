@@ -415,7 +415,7 @@ async def test_alerts_are_sent_while_the_indexer_is_away(w: World) -> None:
 
 
 async def test_alerts_are_sent_while_the_indexer_hangs(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shim.rules.group_runner._MAX_STORE_S", 0.1)
+    monkeypatch.setattr("shim.rules.tick_storage._MAX_STORE_S", 0.1)
     w.write(ALERT)
     shim = w.shim()
     await w.at(shim, 0)

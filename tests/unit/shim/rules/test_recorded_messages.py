@@ -9,15 +9,16 @@ from shim.model import labels as lb
 from shim.model.tenancy import Tenant
 from shim.rules.recorded_histogram import RecordedHistogram
 from shim.rules.recorded_messages import TickResults, key_of, non_finite
-from shim.rules.tick_requests import tick_requests
+from shim.rules.tick_requests import tick_parts
 
 TICK_S = 1_700_000_037
 MS = TICK_S * 1000
 
 
 def messages(results: TickResults, tenant: Tenant | None = None) -> list[dict[str, Any]]:
-    found = tick_requests(tenant or Tenant(7, 9), 3, results, ("f;g", TICK_S))
-    return [message for one in found for message in json.loads(one.body)]
+    found = tick_parts(tenant or Tenant(7, 9), 3, results, ("f;g", TICK_S))
+    requests = [part.request for part in found.parts] + ([] if found.told else [found.end])
+    return [message for one in requests for message in json.loads(one.body)]
 
 
 def series(name: str, **labels: str) -> lb.Labels:

@@ -1,22 +1,19 @@
-"""Requests of a tick: those that two shims make of different results; the first of each identity counts."""
+"""The parts of a tick: names that follow from content alone, and bounds of requests."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import pytest
 
-from indexer.receive.messages import parse
 from shim.model import labels as lb
 from shim.model.labels import Labels
 from shim.model.tenancy import Tenant
 from shim.rules.recorded_histogram import RecordedHistogram
-from shim.rules.recorded_messages import LAST_TICK, TickResults
-from shim.rules.tick_requests import TickRequest, tick_requests
+from shim.rules.recorded_messages import CUT, LAST_TICK, TickResults
+from shim.rules.tick_requests import TickPart, TickParts, TickRequest, tick_parts
 
 TICK_S = 1_700_000_037
-KEY = "rules/0123/1700000037"
 ONE = Tenant(7, 9)
 ORG = Tenant(7, None)
 
@@ -27,120 +24,89 @@ def series(name: str, **labels: str) -> Labels:
 
 @pytest.fixture(autouse=True)
 def small_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cut at a tenth of the usual numbers."""
-    monkeypatch.setattr("shim.rules.tick_requests._MESSAGES", 400)
-    monkeypatch.setattr("shim.rules.tick_requests._MAX_MESSAGES", 800)
+    """Cut at a hundredth of the usual number."""
+    monkeypatch.setattr("shim.rules.tick_requests._MAX_MESSAGES", 80)
 
 
-def requests(
-    found: Iterable[Labels],
-    *,
-    deltas: Sequence[str] = (),
-    tenant: Tenant = ONE,
-    before: Iterable[Labels] = (),
-) -> Sequence[TickRequest]:
+def parts(found: Iterable[Labels], *, deltas: Sequence[str] = (), tenant: Tenant = ONE) -> TickParts:
     results = TickResults(frozenset(deltas))
     for labels in found:
         results.append(labels, TICK_S * 1000, 1.0)
-    return tick_requests(tenant, 3, results, ("f;g", TICK_S), [set(before)])
+    return tick_parts(tenant, 3, results, ("f;g", TICK_S))
 
 
-class Stored:
-    """Indexers that know each identity of a frame, and nothing else: the first counts."""
-
-    def __init__(self) -> None:
-        self.known: set[str] = set()
-        self.samples: Counter[tuple[int, str, tuple[tuple[str, str], ...]]] = Counter()
-
-    def take(self, some: Iterable[TickRequest]) -> None:
-        for request in some:
-            parsed = parse(
-                request.body, key=f"{KEY}/{request.name}", created_ms=TICK_S * 1000, latest_s=TICK_S + 60,
-                max_messages=10_000,
-            )  # fmt: skip
-            assert not parsed.rejected
-            (unit,) = parsed.units
-            if unit.identity not in self.known:
-                self.known.add(unit.identity)
-                for one in request.messages:
-                    tags = tuple(sorted(one["tags"].items()))
-                    self.samples[one["project_id"], one["name"], tags] += 1
+def whole(some: Iterable[TickPart]) -> Sequence[TickRequest]:
+    """Return the requests with messages, of parts that no earlier shim has cut."""
+    return [one for part in some for one in ([part.request] if part.fits else whole(part.smaller()))]
 
 
 def many(name: str, numbers: Iterable[int]) -> list[Labels]:
     return [series(name, n=str(n)) for n in numbers]
 
 
-FIRST = many("n", range(950))
-OTHER = many("n", [*range(3), *range(40, 900), *range(950, 970)])
+def test_a_series_has_the_same_way_through_the_parts_in_every_evaluation() -> None:
+    """Which of the parts on its way stores it depends on how many others there are, the way does not."""
+    names: dict[str, set[str]] = {}
+    for count in (2_000, 200, 90):
+        for one in whole(parts(many("n", range(count)), deltas=["n"]).parts):
+            for message in one.messages:
+                names.setdefault(message["tags"]["n"], set()).add(one.name)
+    assert len(names) == 2_000
+    for found in names.values():
+        longest = max(found, key=len)
+        assert all(longest.startswith(name) for name in found)
+    assert {len(name) for name in names["0"]} == {3, 4}  # 0.d and 0.dd
 
 
-@pytest.mark.parametrize("deltas", [("n",), ()], ids=["counter", "gauge"])
-@pytest.mark.parametrize("stored", [0, 1, 2, 3])
-def test_no_series_is_stored_twice_whatever_a_second_evaluation_yields(
-    stored: int, deltas: Sequence[str]
-) -> None:
-    """The first shim dies after some of its requests; the second one evaluates the tick once more."""
-    first = requests(FIRST, deltas=deltas, before=() if deltas else FIRST)
-    second = requests(OTHER, deltas=deltas, before=() if deltas else FIRST)
-    assert len(first) > 2
-    indexers = Stored()
-    indexers.take(first[:stored])
-    indexers.take(second)
-    assert max(indexers.samples.values()) == 1
-    taken = {name for _, name, _ in indexers.samples}
-    assert taken == {"n", LAST_TICK}
-    if stored == 0:
-        assert len(indexers.samples) == len(OTHER) + 1
-
-
-def test_deltas_are_stored_once_however_many_gauges_there_are() -> None:
-    """A second evaluation has gauges for one request more, and another has none."""
-    deltas = many("n", range(100))
-    for first, second in ((10, 900), (900, 10), (0, 5), (5, 0)):
-        indexers = Stored()
-        for gauges in (first, second):
-            indexers.take(requests([*deltas, *many("x", range(gauges))], deltas=["n"]))
-        of_deltas = [count for (_, name, _), count in indexers.samples.items() if name == "n"]
-        assert of_deltas == [1] * 100
-        assert sum(name == "x" for _, name, _ in indexers.samples) == max(first, second)
-
-
-def test_shims_that_see_different_projects_store_each_once() -> None:
-    def of(*projects: int) -> list[Labels]:
-        return [series("n", project_id=str(one)) for one in projects]
-
-    indexers = Stored()
-    for seen in (of(5, 8), of(4, 5), of(8), of(4, 3, 8)):
-        indexers.take(requests(seen, deltas=["n"], tenant=ORG))
-    counts = {project: n for (project, name, _), n in indexers.samples.items() if name == "n"}
-    assert counts == {3: 1, 4: 1, 5: 1, 8: 1}
+def test_the_request_of_a_cut_is_the_same_in_every_evaluation() -> None:
+    first, second = (parts(many("n", range(count)), deltas=["n"]).parts[0].cut for count in (1, 90))
+    assert first == second
+    assert (first.name, [one["name"] for one in first.messages]) == ("0", [CUT])
+    (of_another,) = parts([series("x", project_id="5")], tenant=ORG).parts
+    assert (of_another.cut.name, of_another.cut.messages[0]["project_id"]) == ("p5.0", 5)
 
 
 def test_the_tick_is_told_of_last() -> None:
-    small = requests(many("x", range(3)))
-    assert [(one.name, len(one.messages)) for one in small] == [("0", 4)]
-    assert small[0].messages[-1]["name"] == LAST_TICK
-    for several in (requests(many("x", range(900))), requests([series("x", project_id="5")], tenant=ORG)):
-        assert [one["name"] for one in several[-1].messages] == [LAST_TICK]
-        assert not [one for request in several[:-1] for one in request.messages if one["name"] == LAST_TICK]
-    assert [one.name for one in requests([])] == ["0"]
+    small = parts(many("x", range(3)))
+    assert small.told
+    assert [(one.name, len(one.messages)) for one in whole(small.parts)] == [("0", 4)]
+    assert small.parts[0].request.messages[-1]["name"] == LAST_TICK
+    assert not [one for part in small.parts[0].smaller() for one in part.request.messages[1:]]
+    for several in (
+        parts(many("x", range(90))),
+        parts([series("x", project_id="5")], tenant=ORG),
+        parts(many("x", range(3)), deltas=["x"]),
+    ):
+        assert [one["name"] for one in several.end.messages] == [LAST_TICK]
+        sent = [one for request in whole(several.parts) for one in request.messages]
+        assert sent
+        assert not [one for one in sent if one["name"] == LAST_TICK]
+    nothing = parts([])
+    assert (nothing.parts, nothing.end.name, nothing.told) == ([], "0", False)
 
 
 def test_requests_are_bounded() -> None:
-    sizes = [len(one.messages) for one in requests(many("x", range(5_000)))]
-    assert sum(sizes) == 5_001
-    assert max(sizes) <= 800
+    sizes = [len(one.messages) for one in whole(parts(many("x", range(500))).parts)]
+    assert sum(sizes) == 500
+    assert max(sizes) <= 80
     results = TickResults(frozenset({"h"}))
     for n in range(10):
         one = RecordedHistogram(1.0, 0.0, [(index, 1.0) for index in range(20_000)], [])
         results.append_histogram(series("h", n=str(n)), TICK_S * 1000, one)
-    found = tick_requests(ONE, 3, results, ("f;g", TICK_S))
+    found = whole(tick_parts(ONE, 3, results, ("f;g", TICK_S)).parts)
     assert max(len(one.body) for one in found) < 1 << 20
-    assert sum(len(one.messages) for one in found) == 11
+    assert sum(len(one.messages) for one in found) == 10
+
+
+def test_messages_of_one_series_are_cut_no_further_than_their_hash() -> None:
+    (part,) = parts([series("x")] * 81).parts
+    while not part.fits:
+        (part,) = part.smaller()
+    assert (part.digits, len(part.whole.messages)) == (16, 81)
 
 
 def test_an_orgs_results_are_in_the_order_of_their_projects() -> None:
     labels = [series("x", project_id=one) for one in ("12", "9" * 5_000, "4")]
-    found = requests(labels, tenant=ORG)
-    assert [(one.name, one.project_id) for one in found] == [("0", 3), ("p4.0", 4), ("p12.0", 12), ("end", 3)]
+    found = parts(labels, tenant=ORG)
+    sent = [*whole(found.parts), found.end]
+    assert [(one.name, one.project_id) for one in sent] == [("0", 3), ("p4.0", 4), ("p12.0", 12), ("end", 3)]
