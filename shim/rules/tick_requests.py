@@ -88,7 +88,7 @@ class TickPart(NamedTuple):
 class TickParts(NamedTuple):
     """The parts of a tick, which may be sent at once, and the request to send after them.
 
-    `told`: the only part, if it is stored as it is, says what `end` does.
+    `told`: the only part carries the message of `end` too, if it is stored as it is.
     """
 
     parts: Sequence[TickPart]

@@ -40,7 +40,7 @@ class TickStorage:
     _is_cut: bool = False
 
     async def run(self, tick: TickParts) -> Outcome:
-        """Store what is not stored yet; return the outcome of the tick. Raises Unavailable."""
+        """Store the parts that no shim has stored yet; return the outcome. Raises Unavailable."""
         found = await self._all(tick.parts)
         if tick.told and not self._is_cut:
             return _joined(found)

@@ -19,7 +19,7 @@ from shim.rules.tick_storage import TickStorage
 
 SERIES = 20_000
 TENANT = Tenant(1, 1)
-#: What each shim records of a series; the sum of both is neither.
+#: The value that each shim records; the sum of both differs from each.
 FIRST, SECOND = 1.0, 1_000.0
 
 
