@@ -71,3 +71,11 @@ def test_a_quorum_goes_with_every_insert(migrated_http_dsn: str) -> None:
         pytest.raises(StoreError),
     ):
         store.insert("strings", rows)
+
+
+def test_inserts_into_distributed_tables_wait_whatever_the_profile_says(migrated_http_dsn: str) -> None:
+    """A row of `schema_migrations` on a cluster is stored when its INSERT is answered, as all others."""
+    profile = quote("distributed_foreground_insert=0", safe="")
+    with closing(open_store(migrated_http_dsn.replace("//", f"//{PROFILED}:{profile}@"), pool=1)) as store:
+        sql = "SELECT value FROM system.settings WHERE name = 'distributed_foreground_insert'"
+        assert store.rows(sql) == [("1",)]

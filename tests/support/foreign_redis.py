@@ -41,23 +41,30 @@ def _each(client: Client, values: Iterable[bytes], ttl_ms: int | None = None) ->
         client.set(name, value, px=ttl_ms)
 
 
+def _replace(client: Client, name: bytes, make: Callable[[Client], object]) -> None:
+    """Make a value in the place of another in one step: its owner may write meanwhile."""
+    with client.pipeline(transaction=True) as pipe:
+        pipe.delete(name)
+        make(pipe)
+        pipe.execute()
+
+
 def _of_other_types(client: Client) -> None:
-    makers: tuple[Callable[[bytes], Any], ...] = (
-        lambda name: client.hset(name, "rows", "x"),
-        lambda name: client.rpush(name, "x"),
-        lambda name: client.sadd(name, "x"),
-        lambda name: client.zadd(name, {b"\xff\x80": 1e300}),
-        lambda name: client.xadd(name, {"x": "y"}),
+    makers: tuple[Callable[[Client, bytes], Any], ...] = (
+        lambda pipe, name: pipe.hset(name, "rows", "x"),
+        lambda pipe, name: pipe.rpush(name, "x"),
+        lambda pipe, name: pipe.sadd(name, "x"),
+        lambda pipe, name: pipe.zadd(name, {b"\xff\x80": 1e300}),
+        lambda pipe, name: pipe.xadd(name, {"x": "y"}),
     )
     for name, make in zip(our_names(client), cycle(makers), strict=False):
-        client.delete(name)
-        make(name)
+        _replace(client, name, lambda pipe, make=make, name=name: make(pipe, name))  # type: ignore[misc]
 
 
 def _ids_of_others(client: Client) -> None:
     """Give each string the id of the next one."""
     names = [name for name in our_names(client) if b":org:str:" in name]
-    values = [client.get(name) for name in names]
+    values = client.mget(names) if names else []
     for name, value in zip(names, values[1:] + values[:1], strict=True):
         if value is not None:
             client.set(name, value)
@@ -65,12 +72,13 @@ def _ids_of_others(client: Client) -> None:
 
 def _absurd_numbers(client: Client) -> None:
     """Set ids, charges of nearly 2^63, and members that never end."""
+    charges = {"rows": str(2**63 - 1), "strings": str(2**62)}
+    members = {b"f" * 32: 1e300, b"\xff\xfe": 1e18, b"x": float("inf")}
     for name in our_names(client):
         if name.startswith(b"rates:"):
-            for what, amount in (("rows", 2**63 - 1), ("strings", 2**62)):
-                client.hset(name, what, str(amount))
+            _replace(client, name, lambda pipe, name=name: pipe.hset(name, mapping=charges))  # type: ignore[misc]
         elif name.endswith(b":members"):
-            client.zadd(name, {b"f" * 32: 1e300, b"\xff\xfe": 1e18, b"x": float("inf")})
+            _replace(client, name, lambda pipe, name=name: pipe.zadd(name, members))  # type: ignore[misc]
         else:
             client.set(name, str(2**62 + 1))
 

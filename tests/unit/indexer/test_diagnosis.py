@@ -96,6 +96,7 @@ FAILS: Sequence[tuple[str, Surroundings, Sequence[tuple[Any, ...]], str]] = (
     ("cluster", MANY, [], "there is no cluster main"),
     ("cluster", MANY, [(1, "a", 0, 0), (1, "b", 0, 0)], "internal_replication is false for the shards 1"),
     ("cluster", MANY, [(1, "a", 1, 0), (1, "b", 1, 7)], "errors of late: b"),
+    ("Keeper", MANY, [], "it has no root"),
     ("replicas", MANY, [("t", 1, 0, 0, 2, 2, "Session expired")], "t is read-only (Session expired)"),
     ("replicas", MANY, [("t", 0, 0, 0, 1, 2, "")], "t has 1 of 2 replicas"),
     ("replicas", MANY, [("t", 0, 0, 900, 2, 2, "")], "t is 900 s late"),
