@@ -131,7 +131,7 @@ class Intake:
         """Hold an org's turn for rows of many days. Raises Unavailable while another request holds it."""
         if org_id in self._turns or len(self._turns) >= _MAX_TURNS:
             self._metrics.refused.labels(reason="many_days").inc()
-            raise Unavailable("rows of many days are being written", retry_after_s=5)
+            raise Unavailable("rows of many days are being written", retry_after_s=5, begun=False)
         self._turns.add(org_id)
         try:
             yield

@@ -3,7 +3,8 @@
 A client that is answered 503 sends the same bytes again, and some of them may be stored by then. So a request
 without a key that is answered 503 is remembered by a hash of its bytes and scope, and the next request of the
 same bytes is its repetition. After any other answer the same bytes are a new request: two clients may well
-send the same. A request with a key is known by it: other bytes are a conflict, before any is stored.
+send the same. A request with a key is known by it: other bytes are a conflict, before any is stored. A
+request that failed before any of it was begun leaves its key unused.
 
 A repeated request is read as of the time it first came, so that the same messages are accepted.
 """
@@ -14,7 +15,9 @@ import asyncio
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final
 
 from indexer.access.grants import Grant
@@ -28,6 +31,15 @@ from indexer.write.journal_rows import KnownRequest
 
 #: Latest keys of this process whose requests are known without the journal.
 _MAX_KEYS: Final = 100_000
+
+
+@dataclass(slots=True)
+class _UsedKey:
+    """A key that was used. `begun`: a frame of it may be stored. `running`: requests under it now."""
+
+    request: KnownRequest
+    begun: bool = False
+    running: int = 0
 
 
 class MessageRequests:
@@ -50,7 +62,7 @@ class MessageRequests:
         self._pending = pending
         self._taken = taken
         self._now_ms = now_ms
-        self._keys: OrderedDict[str, KnownRequest] = OrderedDict()
+        self._keys: OrderedDict[str, _UsedKey] = OrderedDict()
 
     async def write(self, body: bytes, key: str, grant: Grant) -> Parsed:
         """Store a request once; `key` is empty if it has none. Raises MessagesError and WriteError."""
@@ -86,20 +98,39 @@ class MessageRequests:
         first_ms = self._first_ms(parsed, sent, now_ms)
         if first_ms != now_ms:
             parsed = await self._parse(body, key, grant, first_ms)
-        for name in _names(parsed):
-            self._keys[name] = KnownRequest(sent, first_ms)
+        with self._using(parsed, KnownRequest(sent, first_ms)):
+            await self._write(parsed.units)
+        return parsed
+
+    @contextmanager
+    def _using(self, parsed: Parsed, request: KnownRequest) -> Iterator[None]:
+        """Remember the keys of a request, unless none of its frames is begun."""
+        names = _names(parsed)
+        used = [self._keys.setdefault(name, _UsedKey(request)) for name in names]
+        for name, key in zip(names, used, strict=True):
+            key.running += 1
             self._keys.move_to_end(name)
             if len(self._keys) > _MAX_KEYS:
                 self._keys.popitem(last=False)
-        await self._write(parsed.units)
-        return parsed
+        begun = True
+        try:
+            yield
+        except (Unavailable, Limited) as e:  # of several frames, others may have been begun
+            begun = e.begun or len(parsed.units) > 1
+            raise
+        finally:
+            for name, key in zip(names, used, strict=True):
+                key.running -= 1
+                key.begun |= begun
+                if not key.begun and not key.running and self._keys.get(name) is key:
+                    del self._keys[name]
 
     def _first_ms(self, parsed: Parsed, sent: bytes, now_ms: int) -> int:
         """Return when the request first came. Raises Conflict if other bytes came under its key."""
         first_ms = now_ms
         for name in _names(parsed):
-            known = self._keys.get(name)
-            for taken in [known] if known is not None else self._journalled(name):
+            used = self._keys.get(name)
+            for taken in [used.request] if used is not None else self._journalled(name):
                 if taken.digest and taken.digest != sent:
                     raise Conflict("Idempotency-Key: other bytes were taken under this key before")
                 first_ms = min(first_ms, taken.created_ms or now_ms)

@@ -12,15 +12,21 @@ class WriteError(Exception):
 
 
 class Unavailable(WriteError):  # names the answer, like HTTP's
-    """Not now: the sender sends the same bytes again after `retry_after_s`."""
+    """Not now: the sender sends the same bytes again after `retry_after_s`.
 
-    def __init__(self, text: str, retry_after_s: int = 1) -> None:
+    `begun`: False if no part of the frame is stored, or will be unless it is sent again.
+    """
+
+    def __init__(self, text: str, retry_after_s: int = 1, *, begun: bool = True) -> None:
         super().__init__(text)
         self.retry_after_s = retry_after_s
+        self.begun = begun
 
 
 class Limited(WriteError):  # names the answer, like HTTP's
     """Past a limit of its org: the sender sends the same bytes again after `retry_after_s`."""
+
+    begun = False
 
     def __init__(self, text: str, retry_after_s: int) -> None:
         super().__init__(text)

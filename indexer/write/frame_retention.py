@@ -86,7 +86,9 @@ class RecordedRetention:
         try:
             eras = await asyncio.to_thread(read_eras, self._store)
         except StoreError as e:
-            raise Unavailable("the store does not say which retention holds", retry_after_s=2) from e
+            raise Unavailable(
+                "the store does not say which retention holds", retry_after_s=2, begun=False
+            ) from e
         self._since_ms = [era.since_ms for era in eras]
         self._decisions = [RetentionDecision(e.retention, RetentionRules(e.retention, e.steps)) for e in eras]
         self._read_s = asked_s

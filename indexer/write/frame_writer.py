@@ -83,10 +83,10 @@ class FrameWriter:
         held = self._in_flight.get(unit.identity)
         if held is None:
             if self._stopping:
-                raise Unavailable("shutting down")
+                raise Unavailable("shutting down", begun=False)
             if not self._held.take(unit.frame.org_id, unit.held_bytes, unit.frame.agent):
                 self._metrics.refused.labels(reason="queue_full").inc()
-                raise Unavailable("too much is waiting to be written")
+                raise Unavailable("too much is waiting to be written", begun=False)
             held = _InFlight(asyncio.create_task(self._insert(unit)), time.monotonic())
             self._in_flight[unit.identity] = held
             held.task.add_done_callback(lambda t: t.cancelled() or t.exception())  # there may be no waiter

@@ -175,10 +175,10 @@ class JournalWriter:
 
     def _queue(self, unit: AcceptedFrame) -> asyncio.Future[None]:
         if self._stopping:
-            raise Unavailable("shutting down")
+            raise Unavailable("shutting down", begun=False)
         if not self._batcher.offer(unit, _steady_ms()):
             self._metrics.refused.labels(reason="queue_full").inc()
-            raise Unavailable("too much is waiting to be written")
+            raise Unavailable("too much is waiting to be written", begun=False)
         self._came.set()
         return self._waiting.add(unit)
 
@@ -243,10 +243,10 @@ class JournalWriter:
             await self._in_thread(self._journal.begin, token, written, self._now_ms())
         except StoreError as e:
             self._store_failed(e)
-            unavailable = Unavailable(e.told, retry_after_s=5)
+            unavailable = Unavailable(e.told, retry_after_s=5, begun=False)
         except JournalError as e:  # the disk: the frames' senders keep them
             self._health.journal_failed(str(e))
-            unavailable = Unavailable(f"journal: {e}", retry_after_s=5)
+            unavailable = Unavailable(f"journal: {e}", retry_after_s=5, begun=False)
         else:
             self._health.journal_works()
             return written

@@ -20,7 +20,7 @@ from indexer.receive.pending_requests import PendingRequests
 from indexer.service import IndexerService
 from indexer.settings import JournalSettings, Settings
 from indexer.write.accepted_frame import AcceptedFrame
-from indexer.write.errors import Unavailable
+from indexer.write.errors import Conflict, Limited, Unavailable, WriteError
 
 NOW_S = int(time.time()) // 10 * 10
 MESSAGE = {"org_id": 1, "project_id": 1, "name": "hits", "timestamp": NOW_S, "type": "c", "value": 1}
@@ -156,7 +156,7 @@ class Clock:
     def __init__(self) -> None:
         self.now_ms = NOW_S * 1000
         self.stored: dict[str, AcceptedFrame] = {}
-        self.fails = False
+        self.fails: WriteError | None = None
         self.requests = MessageRequests(
             self._parse, self._write, PendingRequests(9), now_ms=lambda: self.now_ms
         )
@@ -165,8 +165,9 @@ class Clock:
         return parse(body, key=key, created_ms=at_ms, latest_s=at_ms // 1000, max_messages=9, grant=grant)
 
     async def _write(self, units: Any) -> None:
+        await asyncio.sleep(0)  # others under the same key come meanwhile
         if self.fails:
-            raise Unavailable("no")
+            raise self.fails
         for unit in units:
             self.stored.setdefault(unit.identity, unit)
 
@@ -177,10 +178,10 @@ async def test_a_request_sent_again_later_is_read_as_of_its_first_time(key: str)
     clock = Clock()
     late = {**MESSAGE, "timestamp": NOW_S + 60, "retention_days": 7}
     body = msgspec.json.encode([late, MESSAGE])
-    clock.fails = True
+    clock.fails = Unavailable("no")
     with pytest.raises(Unavailable):
         await clock.requests.write(body, key, EVERYTHING)
-    clock.fails = False
+    clock.fails = None
     clock.now_ms += 120_000
     parsed = await clock.requests.write(body, key, EVERYTHING)
     assert (parsed.accepted, [r.position for r in parsed.rejected]) == (1, [0])
@@ -189,3 +190,67 @@ async def test_a_request_sent_again_later_is_read_as_of_its_first_time(key: str)
         assert (await clock.requests.write(body, key, EVERYTHING)).accepted == 1
     else:
         assert (await clock.requests.write(body, key, EVERYTHING)).accepted == 2
+
+
+UNBEGUN = [Unavailable("too much is waiting", begun=False), Limited("too many rows a second", 1)]
+OTHER = msgspec.json.encode({**MESSAGE, "value": 2})
+
+
+@pytest.mark.parametrize("error", UNBEGUN, ids=["503", "429"])
+async def test_a_request_of_which_nothing_was_begun_leaves_its_key_unused(error: WriteError) -> None:
+    """A second client with other bytes under the key counts, and the first one is a conflict then."""
+    clock = Clock()
+    first = msgspec.json.encode(MESSAGE)
+    clock.fails = error
+    sent = [clock.requests.write(first, "k", EVERYTHING) for _ in range(2)]
+    assert await asyncio.gather(*sent, return_exceptions=True) == [error, error]
+    clock.fails = None
+    assert (await clock.requests.write(OTHER, "k", EVERYTHING)).accepted == 1
+    with pytest.raises(Conflict):
+        await clock.requests.write(first, "k", EVERYTHING)
+    assert len(clock.stored) == 1
+
+
+async def test_other_bytes_are_a_conflict_after_503_of_a_request_that_was_begun() -> None:
+    """One of its frames may be stored: of the request itself, of a repetition, or of other retention."""
+    first = msgspec.json.encode(MESSAGE)
+    several = msgspec.json.encode([MESSAGE, {**MESSAGE, "retention_days": 7}])
+    for body, errors in (
+        (first, [Unavailable("not written yet")]),
+        (first, [Unavailable("not written yet"), *UNBEGUN]),
+        (first, [None, *UNBEGUN]),
+        (several, UNBEGUN[:1]),
+    ):
+        clock = Clock()
+        for clock.fails in errors:
+            await asyncio.gather(clock.requests.write(body, "k", EVERYTHING), return_exceptions=True)
+        clock.fails = None
+        with pytest.raises(Conflict):
+            await clock.requests.write(OTHER, "k", EVERYTHING)
+        assert (await clock.requests.write(body, "k", EVERYTHING)).accepted > 0
+
+
+@patient
+async def test_a_key_after_an_answer_429(indexer: Indexer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Past a rate nothing of a request is begun, so its key is free for other bytes."""
+    monkeypatch.setattr("indexer.receive.org_rates.OrgRates.exceeded", lambda *_: ("rows", 1))
+    assert (await indexer.post(MESSAGE, key="k"))[0] == 429
+    monkeypatch.undo()
+    other = {**MESSAGE, "value": 5}
+    assert (await indexer.post(other, key="k"))[0] == 200
+    assert (await indexer.post(MESSAGE, key="k"))[0] == 409
+    assert indexer.totals() == (5, 0, 0)
+
+
+async def test_a_key_after_an_answer_503(indexer: Indexer) -> None:
+    """The store failed while the request was written: its bytes count once it is sent again, no others."""
+    gauge = {**MESSAGE, "name": "depth", "type": "g", "value": 7}
+    indexer.broken = True
+    assert (await indexer.post(gauge, key="k"))[0] == 503
+    assert (await indexer.post({**gauge, "value": 8}, key="k"))[0] == 409
+    indexer.broken = False
+    deadline = time.monotonic() + 60
+    while (await indexer.post(gauge, key="k"))[0] != 200:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+    assert indexer.totals() == (0, 0, 1)
