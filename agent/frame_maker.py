@@ -3,7 +3,8 @@
 * `delay_ms` after the end of each bucket; lines for older buckets at most `late_ms` after they arrived;
 * everything at once when the core is full (it does so by itself), after a jump of the clock, and at the end.
 
-Once the rows of a bucket are in frames, the heartbeat may report it.
+Once the rows of a bucket are in frames, the heartbeat may report it. The exposition (agent/exposition) takes
+each frame, too. Without an indexer nothing is put into the spool.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from agent.runtime.logs import Log
 from agent.runtime.loop import Loop
 from agent.settings import AgentSettings
 from agent.telemetry.metrics import MetricSources
-from agent.wire.frame import BUCKET_SECONDS, Sender, encode
+from agent.wire.frame import BUCKET_SECONDS, Frame, Sender, encode
 from agent.wire.restamp import restamped
 
 #: Maximum batches read between two frames, when packets pile up.
@@ -63,6 +64,8 @@ class FrameMaker:
         self._spool: Spool = sources.spool
         self._beats: HeartbeatSender = sources.beats
         self._clock: Clock = sources.clock
+        self._exposition = sources.exposition
+        self._sends = settings.forward.sends
         self._backlog = backlog
         self._log = log
         self._sequence = 1  # of the next frame
@@ -170,17 +173,29 @@ class FrameMaker:
             future_ms = self._settings.aggregate.future_s * 1000 + _BUCKET_MS
             frame, moved = restamped(frame, now_ms, future_ms, self._ahead_ms)
             self._sources.restamped_rows += moved
-        frame = msgspec.structs.replace(frame, flushed_until_ms=self._framed_ms)
+        if self._exposition:
+            self._exposition.fold(frame)
+        if self._sends:
+            self._put(msgspec.structs.replace(frame, flushed_until_ms=self._framed_ms))
+        self._sequence += 1
+        return True
+
+    def _put(self, frame: Frame) -> None:
+        """Put a frame into the spool."""
         made_ms = self._sources.steady_ms()
         self._spool.put(
             EncodedFrame(frame.identity, encode(frame), frame.rows, self._sequence, frame.lines, made_ms),
             at_once=self._settings.spool.checkpoint_ms > 0,
         )
-        self._sequence += 1
-        return True
 
     def _framed(self) -> None:
-        """Record that no flushed rows wait: the heartbeat may report it when these frames are settled."""
+        """Record that no flushed rows wait: scrapes show them all, and the heartbeat may report it.
+
+        The heartbeat does so when these frames are settled.
+        """
+        if self._exposition:
+            self._exposition.publish()
         if self._flushed_ms > self._framed_ms:
             self._framed_ms = self._flushed_ms
-            self._beats.flushed(self._framed_ms, self._sequence - 1)
+            if self._sends:
+                self._beats.flushed(self._framed_ms, self._sequence - 1)

@@ -27,6 +27,7 @@ import msgspec
 from agent.config.secrets import masked_url
 from agent.core.factory import open_core
 from agent.core.saved_gauges import SavedGauges, open_directory
+from agent.exposition.open_exposition import open_exposition
 from agent.forward.heartbeat_sender import AnswerHandlers, HeartbeatSender, LineCounts
 from agent.forward.open_metadata_sender import open_metadata_sender
 from agent.forward.open_sending import OpenedSending, open_sending
@@ -44,7 +45,7 @@ from agent.runtime.loop_signals import loop_signals
 from agent.runtime.reload_actions import ReloadAction
 from agent.runtime.service_manager import ServiceManager
 from agent.settings import AgentSettings, Tls
-from agent.telemetry.admin_http import AdminServer
+from agent.telemetry.admin_http import AdminServer, MorePages
 from agent.telemetry.metrics import MetricSources, exposition
 from agent.telemetry.refused_lines import RefusedLines
 from agent.telemetry.top_series import top_series
@@ -167,9 +168,15 @@ class Agent:
         self._timers = SpoolTimers(loop, self._spool, self._log, checkpoint_ms, self._checkpoint)
         sending = open_sending(settings, self._spool, bindings, self._log)
         self._forwarder = sending.forwarder
+        self._sends = settings.forward.sends
         self._announcer = open_metadata_sender(
-            self._mapper, settings, self._log, sending.credentials, sending.open_channel
+            self._mapper if self._sends else None,
+            settings,
+            self._log,
+            sending.credentials,
+            sending.open_channel,
         )
+        self._exposition = open_exposition(settings, self._mapper)
         tcp_tls = _acceptor("agent.tcp_tls", settings.tcp_tls, self._log)
         self._ops_tls = _acceptor("agent.ops_tls", settings.ops_tls, self._log)
         self._inputs = Listeners(
@@ -222,6 +229,7 @@ class Agent:
             mapper=self._mapper,
             announcer=self._announcer,
             ops_tls=self._ops_tls,
+            exposition=self._exposition,
         )
 
     def start(self) -> None:
@@ -238,12 +246,16 @@ class Agent:
                 self._ops_tls,
                 self._start_wait_s,
                 connection_limit(stream_listeners(self._settings), self._settings.ops_connections),
-                top=lambda: top_series(self._core),
-                warning=lambda: self._spool_age.warning,
+                MorePages(
+                    top=lambda: top_series(self._core),
+                    warning=lambda: self._spool_age.warning,
+                    scraped=self._exposition.answer if self._exposition else None,
+                ),
             )
         self._refused.start()
         self._forwarder.start()
-        self._beats.start()
+        if self._sends:
+            self._beats.start()
         if self._announcer:
             self._announcer.start()
         at = {**self._inputs.addresses, **({"ops": self._ops.address} if self._ops else {})}
@@ -252,7 +264,7 @@ class Agent:
         self._log.info("listening", **at, indexer=self._indexers())
 
     def _indexers(self) -> str:
-        return " ".join(masked_url(url) for url in self._settings.forward.targets)
+        return " ".join(masked_url(url) for url in self._settings.forward.targets) or "none"
 
     def _unready(self) -> str:
         if not self._ready:
@@ -308,7 +320,8 @@ class Agent:
             frames, size = self._spool.unsent_frames, self._spool.unsent_bytes
             self._log.warning("unsent_at_exit", frames=frames, bytes=size, on_disk=frames - lost)
         self._spool.leave()
-        self._beats.stop()
+        if self._sends:
+            self._beats.stop()
         if self._announcer:
             self._announcer.stop()
         if self._ops:

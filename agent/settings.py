@@ -144,7 +144,7 @@ def is_one_line(text: str) -> bool:
 class ForwardSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Section `[agent.forward]`: sending to the indexer."""
 
-    #: Base URL of the indexer (http or https).
+    #: Base URL of the indexer (http or https); empty, with `agent.exposition` alone: nothing is sent.
     url: str = "http://127.0.0.1:8126"
     #: Base URLs of several indexers with a journal each, instead of `url`. An agent sends to one of them, by
     #: its name and host, and a frame again only to the same one (docs/reliability.md).
@@ -193,6 +193,11 @@ class ForwardSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def to(self, url: str) -> ForwardSettings:
         """Return the settings of one indexer."""
         return msgspec.structs.replace(self, url=url, urls=[], gone=[], journals_lost=[])
+
+    @property
+    def sends(self) -> bool:
+        """Whether there is an indexer to send to."""
+        return bool(self.url or self.urls)
 
     @property
     def targets(self) -> list[str]:
@@ -253,10 +258,19 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: Seconds that this machine's clock may differ from the indexer's; beyond that lines are stamped with the
     #: indexer's time (docs/reliability.md); 0: never.
     max_skew_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 60.0
-    #: HTTP address of /metrics, /healthz, /readyz and /debug/top.
+    #: HTTP address of /metrics, /metrics/statsd, /healthz, /readyz and /debug/top.
     ops: str = "127.0.0.1:8127"
     #: Connections open at once there, each with a thread; a further one replaces the oldest.
     ops_connections: Annotated[int, msgspec.Meta(ge=8, le=4_096)] = 512
+    #: Serve all series at /metrics/statsd of `agent.ops` for a Prometheus (docs/exposition.md). With it
+    #: `agent.forward.url` may be empty: nothing is sent then.
+    exposition: bool = False
+    #: How names there that are no legacy Prometheus names are shown: "underscore" (http_requests) or "utf8".
+    exposition_names: Literal["underscore", "utf8"] = "underscore"
+    #: How long a series is shown there after its last line, in seconds; 0: for ever. A mapping's `ttl` wins.
+    exposition_ttl_s: Annotated[float, msgspec.Meta(ge=0, le=31_536_000)] = 3_600.0
+    #: Series shown there; lines of further ones go to the series `__overflow__="true"` of their metric.
+    exposition_max_series: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 200_000
     tcp_tls: Tls = Tls()
     ops_tls: Tls = Tls()
     #: This agent's name in the identity of its frames; empty: the host name.
@@ -281,3 +295,9 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for reserved in (BACKFILL_PREFIX, OF_MESSAGES, OF_UP):
             if self.name.startswith(reserved):
                 raise ValueError(f"name begins with {reserved!r}, which is reserved: expected another name")
+        if self.exposition and not self.ops:
+            raise ValueError("exposition without ops: expected an address of agent.ops to serve it at")
+        if not self.forward.sends and not self.exposition:
+            raise ValueError(
+                "forward.url is empty: expected the URL of an indexer, or agent.exposition = true without one"
+            )

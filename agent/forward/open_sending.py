@@ -27,6 +27,11 @@ class OpenedSending(msgspec.Struct):
 def open_sending(settings: AgentSettings, spool: Spool, bindings: Bindings | None, log: Log) -> OpenedSending:
     """Make the forwarder, not started. Raises CredentialsError, TlsError and AddressError."""
     forward = settings.forward
+    if not forward.sends:
+        from agent.forward.no_sending import NoSending, no_channel  # only without an indexer
+
+        log.info("forwarding_off", effect="nothing is sent: series are served at /metrics/statsd alone")
+        return OpenedSending(NoSending(), Credentials(forward, log), no_channel)
     credentials = Credentials(forward.first, log)
     if bindings is None or not (forward.urls or bindings.urls()):
         return OpenedSending(Forwarder(forward, spool, log, credentials=credentials), credentials)

@@ -2,8 +2,8 @@
 
 Owns keys, values and bounds of the file. A file with `dogstatsd_mapper_profiles` is Datadog's, and read by
 agent/mapping/datadog_profiles.py. Unknown and duplicate keys are refused (agent/mapping/yaml_nodes.py). Keys
-that control how statsd_exporter shows or forgets a series (`ttl`, `observer_type`, `quantiles`, ...) are
-accepted and checked, but have no effect here. They become notes for the user.
+that control how statsd_exporter shows a series (`observer_type`, `quantiles`, ...) are accepted and checked,
+but have no effect here. They become notes for the user. `ttl` counts for the exposition alone.
 
 Accepted beyond statsd_exporter: any name that is not empty, no name where `action: drop`, any label name,
 `match_metric_type: set`, `metric_type`, `timer_unit`, `unit` and `gauge_deltas`. Regular expressions are
@@ -49,7 +49,7 @@ _TYPES: Final[Mapping[str, frozenset[Kind]]] = {
 }
 _KINDS: Final = {kind.value: kind for kind in Kind}
 _NO_EFFECT: Final = {
-    "ttl": "series end with their data",
+    "ttl": "series end with their data, except in agent.exposition",
     "observer_type": "distributions are histograms and have all quantiles",
     "timer_type": "distributions are histograms and have all quantiles",
     "quantiles": "distributions have all quantiles",
@@ -64,7 +64,11 @@ _ENTRY: Final = frozenset({
     "metric_type", "gauge_deltas", "timer_unit", "help", "unit", "buckets", "histogram_options", *_NO_EFFECT,
 })  # fmt: skip
 _TOP: Final = frozenset({"defaults", "mappings", datadog_profiles.KEY})
-_DURATION = re.compile(r"0|[-+]?(\d+(\.\d*)?(ns|us|µs|ms|s|m|h))+")
+_DURATION: Final = re.compile(r"0|[-+]?(\d+(\.\d*)?(ns|us|µs|ms|s|m|h))+")
+_PART: Final = re.compile(r"(\d+(?:\.\d*)?)(ns|us|µs|ms|s|m|h)")
+_SECONDS: Final[Mapping[str, float]] = {
+    "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3_600.0,
+}  # fmt: skip
 
 
 class MappingFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,13 +78,19 @@ class MappingFile(msgspec.Struct, frozen=True, kw_only=True):
     ordered: bool = True  # False: glob_disable_ordering
     timer_unit: TimerUnit | None = None  # None: the setting's
     buckets: tuple[float, ...] = ()  # also of distributions without a rule
+    ttl_s: float | None = None  # of exposed series, 0: for ever; None: the setting's
     notes: tuple[MappingNote, ...] = ()
 
     def mapper(self, limits: Limits) -> Mapper:
         """Create a mapper of these rules. Raises MappingError if their regular expressions are too large."""
         try:
             return Mapper(
-                self.rules, limits, ordered=self.ordered, timer_unit=self.timer_unit, buckets=self.buckets
+                self.rules,
+                limits,
+                ordered=self.ordered,
+                timer_unit=self.timer_unit,
+                buckets=self.buckets,
+                ttl_s=self.ttl_s,
             )
         except RegexError as e:
             raise MappingError(f"the regular expressions of the mapping file: {e}") from None
@@ -141,6 +151,7 @@ def parse(text: str, timer_unit: TimerUnit = "ms") -> MappingFile:
         ordered=file.ordered,
         timer_unit=file.timer_unit,
         buckets=file.described.buckets,
+        ttl_s=_ttl_s(reader, defaults, "defaults"),
         notes=_sorted(reader.notes),
     )
 
@@ -191,6 +202,7 @@ def _rule(reader: YamlReader, node: yaml.Node, number: int, file: _Defaults) -> 
         gauge_deltas=reader.gauge_deltas(entry, where) or file.gauge_deltas,
         timer_unit=reader.timers(entry, where),
         described=reader.described(entry, where),
+        ttl_s=_ttl_s(reader, entry, where),
     )
     reader.check_seconds(rule, entry.get("name", node), where, file.timer_unit)
     return rule
@@ -201,9 +213,17 @@ def _no_effect(reader: YamlReader, table: Mapping[str, yaml.Node], where: str) -
     for key in sorted(table.keys() & _NO_EFFECT.keys()):
         if key in ("observer_type", "timer_type"):
             reader.choice(table, key, where, ("histogram", "summary"))
-        elif key == "ttl" and not _DURATION.fullmatch(reader.text(table, key, where)):
-            reader.fail(table[key], f"{where}: ttl: expected a duration (1m20s)")
         reader.note(table[key], f"{where}: {key} has no effect: {_NO_EFFECT[key]}")
+
+
+def _ttl_s(reader: YamlReader, table: Mapping[str, yaml.Node], where: str) -> float | None:
+    """Read the key `ttl` as seconds; None if it is missing."""
+    if "ttl" not in table:
+        return None
+    text = reader.text(table, "ttl", where)
+    if not _DURATION.fullmatch(text):
+        reader.fail(table["ttl"], f"{where}: ttl: expected a duration (1m20s)")
+    return sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
 
 
 def _matcher(

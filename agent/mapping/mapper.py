@@ -26,8 +26,8 @@ Differences from statsd_exporter: names and tags are kept as they are (the API s
 divided by 1,000 only with `timer_unit: s`; sets exist; equal globs, or globs that share a prefix, are handled
 correctly.
 
-Pure except for counts under a lock and the `describe` callback: receivers of several threads may call it at
-once.
+Pure except for counts under a lock and the callbacks `describe` and `keep`: receivers of several threads may
+call it at once.
 """
 
 from __future__ import annotations
@@ -83,11 +83,15 @@ class Mapper:
         ordered: bool = True,
         timer_unit: TimerUnit | None = None,
         buckets: tuple[float, ...] = (),
+        ttl_s: float | None = None,
     ) -> None:
         self.rules = tuple(rules)
         self._divisor = TIMER_DIVISORS[timer_unit or limits.timer_unit]
         #: Called with the name and description of each metric in the file when it first occurs.
         self.describe: Callable[[str, MetricDescription], None] | None = None
+        #: Called with the name and lifetime of each metric whose rule has a `ttl`, when it first occurs.
+        self.keep: Callable[[str, float], None] | None = None
+        self.ttl_s = ttl_s  # of metrics whose rule has none, or that have no rule
         self._buckets = buckets  # of distributions whose rule has none, or that have no rule
         self._limits = limits
         self._ordered = ordered
@@ -113,6 +117,8 @@ class Mapper:
             return Skip.MAPPING
         if self.describe is not None and (described := self._described(mapped.head, mapped.rule)):
             self.describe(mapped.head.name, described)
+        if self.keep is not None and mapped.rule is not None and mapped.rule.ttl_s is not None:
+            self.keep(mapped.head.name, mapped.rule.ttl_s)
         return mapped.head
 
     def explain(self, head: MetricKey) -> MappedKey:

@@ -41,6 +41,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     timer_unit: TimerUnit | None = None  # None: the file's
     prefix: str = ""  # of the names it applies to
     described: MetricDescription = MetricDescription()
+    ttl_s: float | None = None  # of exposed series, 0: for ever; None: the file's
 
     @property
     def says_seconds(self) -> bool:

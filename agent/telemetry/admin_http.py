@@ -1,7 +1,8 @@
-"""The agent's HTTP port for operators: /metrics, /healthz, /readyz, /debug/top.
+"""The agent's HTTP port for operators: /metrics, /metrics/statsd, /healthz, /readyz, /debug/top.
 
 Owns only the serving, in threads of its own, so that it answers while lines are processed and while the last
-frames are sent. Plain HTTP/1.1 with one answer per connection: http.server would add 7 ms to the start.
+frames are sent. Plain HTTP/1.1 with one answer per connection: http.server would add 7 ms to the start. The
+exposition's answer is sent in chunks as it is made.
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import TYPE_CHECKING, Any, Final
 
 from agent.net.sockets import bind, bind_with_retry, bound_address
 from agent.runtime.program_version import VERSION_HEADER, program_version
-from agent.telemetry.metrics import CONTENT_TYPE
+from agent.wire.exposition_text import TEXT_TYPE
 
 if TYPE_CHECKING:
+    from agent.exposition.exposition import ScrapeAnswer
     from agent.receive.tls_listener import TlsAcceptor  # not where TLS is off: ssl is memory
 
 _TIMEOUT_S: Final = 10.0
@@ -32,14 +35,29 @@ _STATUS: Final = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method 
 
 Answer = tuple[int, str, bytes]  # status, type, body
 Answers = Mapping[str, Callable[[], Answer]]
+#: Answers a scrape by its headers, with names in lower case; None: too many at once.
+Scraped = Callable[[Mapping[str, str]], "ScrapeAnswer | None"]
+#: Path of the exposition.
+SCRAPED: Final = "/metrics/statsd"
+#: Headers of a request that are kept.
+_HEADERS: Final = ("accept", "accept-encoding")
+
+
+@dataclass(frozen=True)
+class MorePages:
+    """Pages of a running agent: /debug/top, the warning of /readyz, and /metrics/statsd."""
+
+    top: Callable[[], bytes] = lambda: b"{}"
+    warning: Callable[[], str] = lambda: ""
+    scraped: Scraped | None = None
 
 
 class AdminServer:
     """Serves from its creation until `stop`. Raises AddressError if the address cannot be used.
 
     `metrics` returns the text of /metrics; `unready` returns the reason for not being ready, or nothing;
-    `top` returns the JSON of /debug/top (agent/telemetry/top_series.py). With `tls` it is https. An address
-    in use is retried for up to `wait_s`.
+    `more` has the pages of a running agent. With `tls` it is https. An address in use is retried for up to
+    `wait_s`.
     """
 
     def __init__(
@@ -50,16 +68,16 @@ class AdminServer:
         tls: TlsAcceptor | None = None,
         wait_s: float = 0.0,
         max_connections: int = MAX_CONNECTIONS,
-        top: Callable[[], bytes] = lambda: b"{}",
-        warning: Callable[[], str] = lambda: "",
+        more: MorePages | None = None,
     ) -> None:
         sock = bind_with_retry(partial(bind, "agent.ops", address, socket.SOCK_STREAM), wait_s)
         sock.setblocking(True)
         self.address = bound_address(sock)
 
-        answers = pages(metrics, unready, top, warning)
+        more = more or MorePages()
+        answers = pages(metrics, unready, more.top, more.warning)
         self._server = _Server(
-            tls, max_connections, ("", 0), partial(_Handler, answers), bind_and_activate=False
+            tls, max_connections, ("", 0), partial(_Handler, answers, more.scraped), bind_and_activate=False
         )
         self._server.socket.close()
         self._server.socket = sock
@@ -82,7 +100,8 @@ def pages(
 ) -> Answers:
     """Return the function that answers each path."""
     return {
-        "/metrics": lambda: (200, CONTENT_TYPE, metrics()),
+        "/metrics": lambda: (200, TEXT_TYPE, metrics()),
+        SCRAPED: lambda: (404, "text/plain", b"agent.exposition is off\n"),
         "/debug/top": lambda: (200, "application/json", top()),
         "/healthz": lambda: (200, "text/plain", b"ok\n"),
         "/readyz": lambda: _ready(unready(), warning()),
@@ -152,34 +171,73 @@ class _Handler(StreamRequestHandler):
 
     timeout = _TIMEOUT_S
 
-    def __init__(self, answers: Answers, *args: Any) -> None:
+    def __init__(self, answers: Answers, scraped: Scraped | None, *args: Any) -> None:
         self._answers = answers
+        self._scraped = scraped
+        self._headers: dict[str, str] = {}
+        self._chunked = False
         super().__init__(*args)
 
     def handle(self) -> None:
         """Answer the request."""
         with contextlib.suppress(OSError):  # the other end went away, or is too slow
-            method, status, kind, body = self._answer()
-            head = (
-                f"HTTP/1.1 {status} {_STATUS[status]}\r\nContent-Type: {kind}\r\n"
-                f"Content-Length: {len(body)}\r\n{VERSION_HEADER}: {program_version()}\r\n"
-                "Connection: close\r\n\r\n"
-            )
-            self.wfile.write(head.encode() + (b"" if method == b"HEAD" else body))
+            method, path, answer = self._request()
+            if answer is None and path == SCRAPED and self._scraped is not None:
+                scrape = self._scraped(self._headers)
+                if scrape is not None:
+                    self._send_pieces(scrape, head_only=method == b"HEAD")
+                    return
+                answer = 503, "text/plain", b"other scrapes are being answered: try again later\n"
+            status, kind, body = answer or self._page(path)
+            head = _head(status, kind, f"Content-Length: {len(body)}")
+            self.wfile.write(head + (b"" if method == b"HEAD" else body))
 
-    def _answer(self) -> tuple[bytes, int, str, bytes]:
+    def _request(self) -> tuple[bytes, str, Answer | None]:
+        """Read the request: its method, its path, and the answer if it is refused."""
         words = self.rfile.readline(_LINE_BYTES).split()
         method = words[0] if words else b""
         for _ in range(_MAX_HEADERS):
             line = self.rfile.readline(_LINE_BYTES)
             if len(words) != 3 or not line.endswith(b"\n"):
-                return method, 400, "text/plain", b"not HTTP\n"
+                return method, "", (400, "text/plain", b"not HTTP\n")
             if line in (b"\r\n", b"\n"):
-                return method, *self._page(method, words[1].decode(errors="replace"))
-        return method, 400, "text/plain", b"too many headers\n"
+                self._chunked = words[2] != b"HTTP/1.0"
+                refused = None if method in (b"GET", b"HEAD") else (405, "text/plain", b"GET or HEAD\n")
+                return method, words[1].decode(errors="replace").partition("?")[0], refused
+            self._keep(line)
+        return method, "", (400, "text/plain", b"too many headers\n")
 
-    def _page(self, method: bytes, path: str) -> Answer:
-        if method not in (b"GET", b"HEAD"):
-            return 405, "text/plain", b"GET or HEAD\n"
-        page = self._answers.get(path.partition("?")[0])
+    def _keep(self, line: bytes) -> None:
+        name, _, value = line.decode(errors="replace").partition(":")
+        if (name := name.strip().lower()) in _HEADERS:
+            before = self._headers.get(name)
+            self._headers[name] = f"{before},{value.strip()}" if before else value.strip()
+
+    def _page(self, path: str) -> Answer:
+        page = self._answers.get(path)
         return page() if page else (404, "text/plain", b"no such page\n")
+
+    def _send_pieces(self, scrape: ScrapeAnswer, *, head_only: bool) -> None:
+        """Send an answer of unknown length: in chunks, or to HTTP/1.0 until the connection ends."""
+        more = [f"Content-Encoding: {scrape.encoding}"] if scrape.encoding else []
+        more += ["Transfer-Encoding: chunked"] if self._chunked else []
+        with contextlib.closing(scrape.body):
+            self.wfile.write(_head(200, scrape.content_type, "Vary: Accept, Accept-Encoding", *more))
+            if head_only:
+                return
+            for piece in scrape.body:
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece)
+            if self._chunked:
+                self.wfile.write(b"0\r\n\r\n")
+
+
+def _head(status: int, kind: str, *more: str) -> bytes:
+    version = f"{VERSION_HEADER}: {program_version()}"
+    lines = (
+        f"HTTP/1.1 {status} {_STATUS[status]}",
+        f"Content-Type: {kind}",
+        *more,
+        version,
+        "Connection: close",
+    )
+    return "".join(f"{line}\r\n" for line in (*lines, "")).encode()

@@ -21,8 +21,10 @@ from agent.receive.receiver import ReceiveCounters
 from agent.receive.relay import NotSent, RelayCounters
 from agent.runtime.clock import Clock
 from agent.runtime.program_version import program_version
+from agent.wire.exposition_text import head_of
 
 if TYPE_CHECKING:
+    from agent.exposition.exposition import Exposition
     from agent.forward.metadata_sender import MetadataSender
     from agent.forward.spool.timers import SpoolTimers
     from agent.mapping.mapper import Mapper  # only with a mapping file: it costs memory
@@ -42,8 +44,6 @@ class Family(msgspec.Struct, frozen=True):
         return "counter" if self.name.endswith("_total") else "gauge"
 
 
-#: Prometheus' text format, which needs no library.
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 P: Final = "meterhouse_agent_"
 FAMILIES: Final = tuple(
     Family(P + name, text, label)
@@ -131,6 +131,16 @@ FAMILIES: Final = tuple(
         ("clock_offset_seconds", "Seconds subtracted from this machine's time to stamp lines.", ""),
         ("clock_steps_total", "Steps of this machine's clock.", ""),
         ("restamped_rows_total", "Rows moved out of the future after the clock jumped back.", ""),
+        ("exposition_series", "Series of /metrics/statsd; 0: agent.exposition is off.", ""),
+        ("exposition_entries", "Histogram buckets and set members in its memory.", ""),
+        (
+            "exposition_overflow_rows_total",
+            "Rows of series beyond agent.exposition_max_series, added to `__overflow__` of their metric.",
+            "",
+        ),
+        ("exposition_dropped_rows_total", "Rows not shown at /metrics/statsd, by reason.", "reason"),
+        ("exposition_expired_series_total", "Series not shown any more: no line for their ttl.", ""),
+        ("exposition_scrapes_total", "Scrapes of /metrics/statsd, by outcome.", "outcome"),
         ("heartbeats_total", "Heartbeats the indexer has accepted.", ""),
         ("failed_heartbeats_total", "Heartbeats it has not accepted, by reason.", "reason"),
     )
@@ -147,6 +157,9 @@ CLOSED: Final = (
     "handshake_timeout",
     "handshake_failed",
 )
+
+#: Outcomes of scrapes of the exposition.
+SCRAPED: Final = ("answered", "broken_off", "refused")
 
 Values = dict[str, float] | float
 
@@ -229,6 +242,7 @@ class MetricSources(msgspec.Struct, kw_only=True):
     timers: SpoolTimers | None = None
     announcer: MetadataSender | None = None
     ops_tls: TlsAcceptor | None = None
+    exposition: Exposition | None = None
     last_flush_s: float = 0.0
     restamped_rows: int = 0
 
@@ -247,7 +261,7 @@ def exposition(sources: MetricSources) -> bytes:
 
 def _text(family: Family, values: Values) -> str:
     """Format one family. Labels are our own names, or URLs without quotes: nothing must be escaped."""
-    lines = [f"# HELP {family.name} {family.help}", f"# TYPE {family.name} {family.type}"]
+    lines = [head_of(family.name, family.type, family.help).rstrip("\n")]
     if isinstance(values, dict):
         lines += [f'{family.name}{{{family.label}="{label}"}} {value!r}' for label, value in values.items()]
     else:
@@ -256,7 +270,7 @@ def _text(family: Family, values: Values) -> str:
 
 
 def _values(s: MetricSources) -> Mapping[str, Values]:
-    return {**_lines(s), **_memory(s), **_sent(s), **_sockets(s), **_relayed(s)}
+    return {**_lines(s), **_memory(s), **_sent(s), **_sockets(s), **_relayed(s), **_exposed(s.exposition)}
 
 
 def _lines(s: MetricSources) -> dict[str, Values]:
@@ -348,6 +362,18 @@ def _spooled(s: MetricSources) -> dict[str, Values]:
         "spool_recovered_frames": backlog.recovered_frames if backlog else 0,
         "spool_checkpoints_total": s.timers.checkpoints if s.timers else 0,
         "spool_write_errors_total": backlog.failed_writes if backlog else 0,
+    }
+
+
+def _exposed(shown: Exposition | None) -> dict[str, Values]:
+    state = shown.state if shown else None
+    return {
+        "exposition_series": state.series if state else 0,
+        "exposition_entries": state.entries if state else 0,
+        "exposition_overflow_rows_total": state.overflow_rows if state else 0,
+        "exposition_dropped_rows_total": {"name_of_another_type": state.clashing_rows if state else 0},
+        "exposition_expired_series_total": state.expired_series if state else 0,
+        "exposition_scrapes_total": {one: shown.scrapes[one] if shown else 0 for one in SCRAPED},
     }
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from agent.wire.exposition_text import escaped_value, head_of, series_of, written_name
 from shim.catalog.names import CLASSIC
 from shim.model.labels import NAME, Labels
 from shim.model.name_forms import label_form, metric_form
@@ -18,8 +19,6 @@ from shim.model.name_forms import label_form, metric_form
 #: Type, help and unit by shown name, as in /api/v1/metadata.
 Metadata = Mapping[str, Sequence[Mapping[str, str]]]
 
-_VALUE: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
-_HELP: Final = str.maketrans({"\\": r"\\", "\n": r"\n"})
 _UNTYPED: Final = "untyped"
 
 
@@ -50,9 +49,7 @@ def exposition(samples: Iterable[Sample], metadata: Metadata, *, utf8: bool) -> 
 def series_text(labels: Labels, *, utf8: bool) -> str:
     """`name{label="value"}`, or `{"a.name","a.label"="value"}`."""
     name = _name(dict(labels).get(NAME, ""), utf8=utf8)
-    inside = [name] if name.startswith('"') else []
-    inside += [f'{key}="{value}"' for key, value in _pairs(labels, utf8=utf8).items()]
-    return f"{'' if name.startswith(chr(34)) else name}{{{','.join(inside)}}}"
+    return series_of(name, (f'{key}="{value}"' for key, value in _pairs(labels, utf8=utf8).items()))
 
 
 def _pairs(labels: Labels, *, utf8: bool) -> dict[str, str]:
@@ -60,34 +57,12 @@ def _pairs(labels: Labels, *, utf8: bool) -> dict[str, str]:
     pairs: dict[str, str] = {}
     for key, value in labels:
         if key != NAME:
-            pairs.setdefault(_written(key, label_form(key), utf8=utf8), value.translate(_VALUE))
+            pairs.setdefault(written_name(key, label_form(key), utf8=utf8), escaped_value(value))
     return pairs
 
 
 def _name(name: str, *, utf8: bool) -> str:
-    return _written(name, metric_form(name), utf8=utf8) if name else "_"
-
-
-def _written(name: str, form: str, *, utf8: bool) -> str:
-    """Format a name for the reader. A name in another script has no underscore form: it is escaped.
-
-    Source: Prometheus 3.x, value encoding escaping.
-    """
-    if form == name and name.isascii():
-        return name
-    if utf8:
-        return _quoted(name)
-    return form if form.isascii() else "U__" + "".join(map(_coded, name))
-
-
-def _coded(character: str) -> str:
-    if character == "_":
-        return "__"
-    return character if character.isascii() and character.isalnum() else f"_{ord(character):X}_"
-
-
-def _quoted(name: str) -> str:
-    return f'"{name.translate(_VALUE)}"'
+    return written_name(name, metric_form(name), utf8=utf8) if name else "_"
 
 
 def _family(name: str, metadata: Metadata) -> str:
@@ -108,4 +83,4 @@ def _head(name: str, entries: Sequence[Mapping[str, str]], *, utf8: bool) -> str
     types = {entry["type"] for entry in entries}
     type_ = types.pop() if len(types) == 1 else _UNTYPED
     shown = _name(name, utf8=utf8)
-    return f"# HELP {shown} {entries[0]['help'].translate(_HELP)}\n# TYPE {shown} {type_}\n"
+    return head_of(shown, type_, entries[0]["help"])

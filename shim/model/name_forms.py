@@ -1,8 +1,6 @@
 """The forms of a name: as sent, as shown, and the other spellings that select it. Pure.
 
-A StatsD name need not be a legacy Prometheus name (`http.requests`). Its underscore form has an underscore
-for each character that such a name cannot have, and one more before a digit at its beginning. A name that
-would lose letters of a script other than Latin has no underscore form: `温度` and `湿度` would both be `__`.
+agent/wire/underscore_forms.py defines the underscore form, which the agent's exposition shows, too.
 """
 
 from __future__ import annotations
@@ -10,47 +8,29 @@ from __future__ import annotations
 import re
 from typing import Final, Literal
 
+from agent.wire.underscore_forms import NOT_LABEL, NOT_METRIC, form_of, label_form, metric_form
+
+__all__ = ["Style", "label_form", "label_forms", "metric_form", "metric_forms"]
+
 Style = Literal["underscore", "utf8"]
 
-_NOT_METRIC: Final = re.compile(r"[^a-zA-Z0-9_:]")
-_NOT_LABEL: Final = re.compile(r"[^a-zA-Z0-9_]")
-#: Letters, marks and signs outside Latin and general punctuation: as underscores they would be lost.
-_OTHER_SCRIPT: Final = re.compile("[^\0-\u024f\u1e00-\u1eff\u2000-\u206f]")
-_ASCII_LETTER: Final = re.compile(r"[a-zA-Z]")
 _MEANS_ANYTHING: Final = re.compile(r"[a-zA-Z0-9]")
-
-
-def metric_form(name: str) -> str:
-    """Return the underscore form of a metric: `http.requests` -> `http_requests`, `9lives` -> `_9lives`."""
-    return _form(name, _NOT_METRIC)
-
-
-def label_form(name: str) -> str:
-    """As `metric_form`, for labels: colons go too."""
-    return _form(name, _NOT_LABEL)
 
 
 def metric_forms(name: str) -> tuple[str, ...]:
     """All that a metric's name answers to: itself, its underscore form, Prometheus' own escaping of it."""
-    return _forms(name, _NOT_METRIC)
+    return _forms(name, NOT_METRIC)
 
 
 def label_forms(name: str) -> tuple[str, ...]:
     """As `metric_forms`, for labels."""
-    return _forms(name, _NOT_LABEL)
-
-
-def _form(name: str, refused: re.Pattern[str]) -> str:
-    if not name.isascii() and (_OTHER_SCRIPT.search(name) or not _ASCII_LETTER.search(name)):
-        return name
-    replaced = refused.sub("_", name)
-    return f"_{replaced}" if not replaced or replaced[0].isdigit() else replaced
+    return _forms(name, NOT_LABEL)
 
 
 def _forms(name: str, refused: re.Pattern[str]) -> tuple[str, ...]:
     if name and not name[0].isdigit() and not refused.search(name):
         return (name,)  # nearly all of them
-    shown = _form(name, refused)
+    shown = form_of(name, refused)
     escaped = refused.sub("_", name)  # Prometheus 3.x, underscore escaping: `9lives` is `_lives` there
     if escaped[:1].isdigit():
         escaped = f"_{escaped[1:]}"

@@ -107,7 +107,13 @@ def test_json_has_it_all(run: Run, config: Path) -> None:
         "mapping": {
             "file": f"{config.parent}/mapping.yml",
             "rules": 2,
-            "notes": [{"line": 1, "text": "defaults: ttl has no effect: series end with their data"}],
+            "notes": [
+                {
+                    "line": 1,
+                    "text": "defaults: ttl has no effect: series end with their data,"
+                    " except in agent.exposition",
+                }
+            ],
         },
         "lines": [
             {

@@ -1,0 +1,1 @@
+"""The agent's aggregated series in Prometheus' formats, for a Prometheus that scrapes them."""

@@ -1,0 +1,135 @@
+"""Prometheus' protobuf format, in pieces: each family after its length. Pure.
+
+Owns the bytes; no library is needed. A distribution is a native histogram of its own resolution and a classic
+one; its numbers are integers until a sample rate has given fractions, then floats.
+Source: io/prometheus/client/metrics.proto of prometheus/client_model.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from agent.exposition.classic_buckets import ClassicBound, counts_up_to
+from agent.exposition.frame_series import SeriesKey
+from agent.exposition.shown_families import Shown, ShownFamily, WrittenNames
+from agent.exposition.text_format import classic_bounds
+from agent.exposition.totals import CounterTotal, GaugeValue, HistogramTotal, SetSize
+
+_TYPES: Final[Mapping[str, int]] = {"counter": 0, "gauge": 1, "histogram": 4}
+_DOUBLE: Final = struct.Struct("<d")
+#: Up to this number, empty buckets take less than a new span.
+_MAX_GAP: Final = 2
+_MAX_EXACT: Final = 2.0**53
+
+
+def protobuf_of(families: Sequence[ShownFamily], *, utf8: bool) -> Iterator[bytes]:
+    """Yield the messages of families, each after its length."""
+    names = WrittenNames(utf8=utf8)
+    for family in families:
+        head = _text(1, names.metric(family.name)) + _text(2, family.described.help)
+        pieces = [head + _number(3, _TYPES[family.type])]
+        bounds = classic_bounds(family) if family.type == "histogram" else []
+        for piece in family.pieces():
+            pieces.append(b"".join([_message(4, _metric(key, value, names, bounds)) for key, value in piece]))
+            yield b""  # nothing is ready: the length comes first
+        yield _varint(sum(map(len, pieces)))
+        yield from pieces
+
+
+def _metric(key: SeriesKey, value: Shown, names: WrittenNames, bounds: Sequence[ClassicBound]) -> bytes:
+    labels = [
+        _message(1, _text(1, names.label(key[at])) + _text(2, key[at + 1])) for at in range(1, len(key), 2)
+    ]
+    match value:
+        case CounterTotal():
+            shown = _message(3, _double(1, value.highest) + _time(3, value.created_s))
+        case GaugeValue():
+            shown = _message(2, _double(1, value.value))
+        case SetSize():
+            shown = _message(2, _double(1, value.size))
+        case HistogramTotal():
+            shown = _message(7, _histogram(value, bounds))
+    return b"".join((*labels, shown))
+
+
+def _histogram(value: HistogramTotal, bounds: Sequence[ClassicBound]) -> bytes:
+    whole = value.whole and value.count < _MAX_EXACT
+    parts = [
+        _number(1, int(value.count)) if whole else _double(4, value.count),
+        _double(2, value.sum),
+        *(
+            _message(3, _number(1, count) + _double(2, bound.upper))
+            for bound, count in zip(bounds, counts_up_to(value, bounds), strict=False)
+        ),
+        _signed(5, value.schema),
+        _double(6, 0.0),
+        _number(7, int(value.zero)) if whole else _double(8, value.zero),
+        _side(value.negative, 9, whole=whole),
+        _side(value.positive, 12, whole=whole),
+        _time(15, value.created_s),
+    ]
+    return b"".join(parts)
+
+
+def _side(buckets: Mapping[int, float], field: int, *, whole: bool) -> bytes:
+    """Encode the spans (`field`) and the numbers of buckets (the fields after it) on one side of zero."""
+    if not buckets:
+        return b""
+    spans = list[tuple[int, int]]()  # offset to the end of the one before, length
+    counts, end, start = list[float](), 0, None
+    for index in sorted(buckets):
+        gap = index - end
+        if start is None or gap > _MAX_GAP:
+            spans.append((gap, 1))
+        else:
+            spans[-1] = (spans[-1][0], spans[-1][1] + gap + 1)
+            counts += [0.0] * gap
+        start = index
+        counts.append(buckets[index])
+        end = index + 1
+    encoded = b"".join(_message(field, _signed(1, offset) + _number(2, length)) for offset, length in spans)
+    if not whole:
+        return encoded + _message(field + 2, b"".join(map(_DOUBLE.pack, counts)))
+    steps = (int(b - a) for a, b in zip([0.0, *counts], counts, strict=False))
+    return encoded + _message(field + 1, b"".join(_varint(_zigzag(step)) for step in steps))
+
+
+def _time(field: int, seconds: int) -> bytes:
+    return _message(field, _number(1, seconds))
+
+
+def _text(field: int, text: str) -> bytes:
+    return _message(field, text.encode()) if text else b""
+
+
+def _message(field: int, data: bytes) -> bytes:
+    return b"".join((_varint(field << 3 | 2), _varint(len(data)), data))
+
+
+def _double(field: int, value: float) -> bytes:
+    return _varint(field << 3 | 1) + _DOUBLE.pack(value)
+
+
+def _number(field: int, value: int) -> bytes:
+    return _varint(field << 3) + _varint(value)
+
+
+def _signed(field: int, value: int) -> bytes:
+    return _number(field, _zigzag(value))
+
+
+def _zigzag(value: int) -> int:
+    return 2 * value if value >= 0 else -2 * value - 1
+
+
+def _varint(value: int) -> bytes:
+    if value < 0x80:
+        return bytes((value,))
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
