@@ -84,7 +84,7 @@ imports:
 	$(BIN)/lint-imports
 
 # Zensical stops at a link that leads nowhere.
-docs:
+docs: $(VENV)/.test
 	$(BIN)/python -m tests.support.docs_site
 
 format:

@@ -113,7 +113,8 @@ def main() -> int:
     for fault in found:
         print(fault, file=sys.stderr)
     if not found:
-        print(f"{len(pages())} pages in {SITE.relative_to(ROOT)}; open index.html there")
+        place = SITE.relative_to(ROOT)
+        print(f"{len(pages())} pages in {place}; with search: python -m http.server --directory {place}")
     return 1 if found else 0
 
 

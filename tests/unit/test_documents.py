@@ -16,6 +16,9 @@ DOCUMENTS: Final = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "
 _FENCE: Final = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _LINK: Final = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _PATH: Final = re.compile(r"`((?:\.ci|agent|deploy|docs|indexer|shim|tests)/[\w./-]*|meterhouse\.py)`")
+#: First lines of lists and tables.
+_LIST: Final = re.compile(r"[-*] |\d+\. ")
+_TABLE: Final = re.compile(r"\|")
 _MODULE: Final = re.compile(r"python -m (tests(?:\.\w+)+)")
 
 
@@ -42,6 +45,20 @@ def test_links_lead_somewhere(document: Path) -> None:
         target = document.parent / path if path else document
         assert target.exists(), f"{link} leads nowhere"
         assert not anchor or anchor in headings(target), f"{link}: no such heading"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=by_name)
+def test_lists_and_tables_begin_after_a_blank_line(document: Path) -> None:
+    """GitHub needs no blank line, the site does."""
+    for kind in (_LIST, _TABLE):
+        before, inside = "", False
+        for line in prose(document).splitlines():
+            starts = bool(kind.match(line))
+            assert not starts or inside or not before or before.startswith("#"), (
+                f"no blank line before {line}"
+            )
+            inside = bool(line) and (starts or inside)
+            before = line.strip()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=by_name)
