@@ -202,7 +202,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tokens: list[str] | dict[str, str] = []
     #: A file with more tokens, one line `TOKEN SCOPE RIGHTS` each; read again when it changes.
     tokens_file: str = ""
-    #: Whether /metrics is open without a credential when tokens are set; else it needs the right "admin".
+    #: Whether /metrics is open without a credential when tokens are set; else it needs the right "operator".
     metrics_open: bool = False
     #: Whether `POST /v1/deletions` deletes samples, for shims in other processes; it needs the right "admin"
     #: when tokens are set. In `meterhouse up` shim.admin_api alone decides.

@@ -339,7 +339,7 @@ class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: Bytes that request lines and headers over 64 KiB may have together; more are answered 503.
     max_long_heads_bytes: Annotated[int, msgspec.Meta(ge=1 << 20)] = 33_554_432
     #: Whether /metrics is shown without a credential where tenancy.mode is "token"; else it needs one with
-    #: the right "admin".
+    #: the right "operator".
     metrics_open: bool = False
     #: Whether `/api/v1/admin/tsdb/delete_series` deletes samples (Prometheus' --web.enable-admin-api). Where
     #: tenancy.mode is "token" it needs a credential with the right "admin".

@@ -6,7 +6,7 @@ two texts for each:
 
     secret   sha256:<64 hex>, basic:<name>:scrypt:<salt>:<hash>, or the token itself
              cert:<common name>, or cert:sha256:<64 hex> (the fingerprint of a certificate)
-    grant    1:2 [write,query,admin] [expires=2027-01-31]
+    grant    1:2 [write,query,admin,operator] [expires=2027-01-31]
 
 Pure: files, clocks and the cost of passwords belong to indexer/http/authenticator.py.
 """
@@ -51,7 +51,8 @@ class Right(StrEnum):
 
     WRITE = "write"  # frames, messages, metadata and heartbeats
     QUERY = "query"  # the HTTP API of Prometheus
-    ADMIN = "admin"  # /metrics, set-aside batches, and the /status of all orgs
+    ADMIN = "admin"  # deletions of the scope's data; for every org, the next one, too
+    OPERATOR = "operator"  # the server: /metrics, set-aside batches, the /status of all orgs
 
 
 class AccessError(Exception):
@@ -108,6 +109,19 @@ class Grant:
         if right not in self.rights:
             has = ", ".join(sorted(self.rights))
             raise ForbiddenError(f"this credential may not {right}; it may {has} for {self}")
+
+    @property
+    def operates(self) -> bool:
+        """Whether it may see the server, with facts of all orgs, whatever its scope is."""
+        return Right.OPERATOR in self.rights or (Right.ADMIN in self.rights and self.tenant is None)
+
+    def require_operator(self) -> None:
+        """Raise ForbiddenError unless the grant may see the server."""
+        if not self.operates:
+            may = ", ".join(sorted(self.rights))
+            raise ForbiddenError(
+                f"this credential may {may} for {self}: expected the right operator, or admin for *:*"
+            )
 
     def covers(self, org_id: int, project_id: int | None) -> bool:
         """Return whether that project, or that whole org, is inside the scope."""
@@ -292,7 +306,7 @@ def parse_tenant(text: str) -> Tenant | None:
 
 
 def parse_grant(text: str, rights: frozenset[Right] = frozenset()) -> Grant:
-    """Parse `1:2 [write,query,admin] [expires=...]`; `rights`: those of a text that names none.
+    """Parse `1:2 [write,query,admin,operator] [expires=...]`; `rights`: those of a text that names none.
 
     Raises EntryError. Its text does not show the grant: it may be a secret in the wrong place.
     """
@@ -309,10 +323,10 @@ def parse_grant(text: str, rights: frozenset[Right] = frozenset()) -> Grant:
             rights = frozenset(Right(one) for one in word.split(","))
         except ValueError:
             raise EntryError(
-                "after the scope of a token: expected write, query, admin or expires=DATE"
+                "after the scope of a token: expected write, query, admin, operator or expires=DATE"
             ) from None
     if not rights:
-        raise EntryError("a token has no right: expected write, query, admin or several of them")
+        raise EntryError("a token has no right: expected write, query, admin, operator or several of them")
     if tenant is None and Right.QUERY in rights:
         raise EntryError("*:* cannot query: a request reads one org")
     return Grant(tenant, rights, expires_s)

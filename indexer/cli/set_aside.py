@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     config_option(parser)
     parser.add_argument("--url", default="", help="of the indexer (default: that of the settings)")
     parser.add_argument("--token-file", type=Path, metavar="FILE",
-                        help="holds a token with the right admin, where tokens are set")  # fmt: skip
+                        help="holds a token with the right operator, where tokens are set")  # fmt: skip
     parser.add_argument(
         "--ca", metavar="FILE", help="CA of the indexer's certificate (default: the system's)"
     )

@@ -59,8 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--scope", default="1:1", metavar="ORG:PROJECT",
                         help="1:2, 1:* (all projects), *:* (all orgs); default %(default)s")  # fmt: skip
-    parser.add_argument("--may", default="write", metavar="RIGHTS",
-                        help="write, query, admin, or several with commas (default %(default)s)")  # fmt: skip
+    rights = "write, query, admin, operator, or several (a,b); default %(default)s"
+    parser.add_argument("--may", default="write", metavar="RIGHTS", help=rights)
     parser.add_argument("--days", type=int, default=0, metavar="N", help="expires after this number of days")
     parser.add_argument("--user", default="", metavar="NAME", help="a password for basic auth of this name")
     parser.add_argument("--stdin", action="store_true", help="read the secret from the standard input")

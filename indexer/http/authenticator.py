@@ -27,6 +27,7 @@ from indexer.access.grants import (
     Grant,
     Password,
     Presented,
+    Right,
     checked,
     holds_plain,
     parse_file,
@@ -82,6 +83,7 @@ class Authenticator:
         if self._path is not None:
             self._mark = _mark(self._path)
             self._credentials = Credentials([*self._entries, *_read(self._path)])
+        _warn_of_admins(self._entries)
 
     @property
     def asks(self) -> bool:
@@ -184,9 +186,22 @@ def _read(path: Path) -> list[Entry]:
         entries = parse_file(text)
     except EntryError as e:
         raise EntryError(f"{path}: {e}") from None
+    _warn_of_admins(entries)
     if readable and holds_plain(text):
         log.warning("event=readable_tokens path=%s hint=chmod 600, or hash them: meterhouse token", path)
     return entries
+
+
+def _warn_of_admins(entries: Sequence[Entry]) -> None:
+    """Name what credentials of one org do not see any more with the right admin."""
+    grants = [one.grant for one in entries]
+    found = [grant for grant in grants if Right.ADMIN in grant.rights and not grant.operates]
+    if found:
+        log.warning(
+            "event=admin_of_an_org count=%d effect=deletes data of its org, and does not see the server"
+            ' hint=/metrics, /-/reload, notifications and Alertmanagers need the right "operator"',
+            len(found),
+        )
 
 
 def open_authenticator(settings: Settings) -> Authenticator:

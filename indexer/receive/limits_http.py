@@ -10,7 +10,7 @@ from typing import Final
 
 from aiohttp import web
 
-from indexer.access.grants import ID_EXPECTED, MAX_ORG_ID, ForbiddenError, Right
+from indexer.access.grants import ID_EXPECTED, MAX_ORG_ID, ForbiddenError
 from indexer.http.paths import LIMITS
 from indexer.metrics import Limit
 from indexer.receive.answers import error_answer, grant_of, json_answer
@@ -31,7 +31,7 @@ def shown(limits: Limits, series_today: int, limited_rows: Mapping[Limit, int]) 
 
 
 class LimitsPage:
-    """Needs a credential of that org, or one with the right admin, where credentials are asked for.
+    """Needs a credential of that org, or one that operates the server, where credentials are asked for.
 
     `limits` gives the document of an org.
     """
@@ -51,6 +51,6 @@ class LimitsPage:
             return error_answer(400, f"org_id: {ID_EXPECTED}")
         grant, org_id = grant_of(request), int(text)
         of_org = grant.tenant is None or grant.tenant.org_id == org_id
-        if not (of_org or Right.ADMIN in grant.rights):
+        if not (of_org or grant.operates):
             raise ForbiddenError(f"org {org_id}: this credential is for {grant} alone")
         return json_answer(self._limits(org_id))

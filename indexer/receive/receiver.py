@@ -185,10 +185,12 @@ class Receiver:
         grant = await self._parts.authenticator.grant(
             request.headers.getall("Authorization", ()), certificate_of(request)
         )
-        if path in (METRICS, DELETIONS):
+        if path == DELETIONS:
             grant.require(Right.ADMIN)
+        elif path == METRICS:
+            grant.require_operator()
         elif path.startswith(ASIDE_PATH):
-            grant.require(Right.ADMIN)
+            grant.require_operator()
             grant.require_all()
         elif path not in (STATUS, LIMITS):  # they show the orgs of the grant
             grant.require(Right.WRITE)
@@ -291,7 +293,7 @@ class Receiver:
 
     async def _status(self, request: web.Request) -> web.Response:
         grant = grant_of(request)
-        shows = EVERYTHING.covers if Right.ADMIN in grant.rights else grant.covers
+        shows = EVERYTHING.covers if grant.operates else grant.covers
         return json_answer({"agents": self._parts.observer.listing(shows)})
 
     @asynccontextmanager

@@ -1,7 +1,7 @@
 """Set-aside batches over HTTP, for `meterhouse set-aside`: list, show, retry, drop.
 
-Owns the paths and the documents. If credentials are required, every path needs one with the right admin for
-all orgs (indexer/receive/receiver.py).
+Owns the paths and the documents. If credentials are required, every path needs one with the right operator
+and the scope of all orgs (indexer/receive/receiver.py).
 """
 
 from __future__ import annotations

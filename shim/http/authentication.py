@@ -19,9 +19,9 @@ from shim.model.errors import Forbidden, QueryError, Unauthorized, Unavailable
 #: Paths that show no data and say nothing about the process but that it runs.
 OPEN: Final = frozenset({"/", "/graph", "/ui/{file}", "/-/healthy", "/-/ready"})
 METRICS: Final = "/metrics"
-#: Paths of the operator, which need the right "admin" alone.
+#: Paths of the operator, which need the right "operator" alone.
 OPERATORS: Final = frozenset({METRICS, "/-/reload"})
-#: Paths under it delete data, of the credential's tenant, and need that right, too.
+#: Paths under it delete data, of the credential's tenant, and need the right "admin".
 ADMIN_PATHS: Final = "/api/v1/admin/"
 
 
@@ -44,8 +44,10 @@ async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
             grant = await context.authenticator.grant(
                 request.headers.getall("Authorization", ()), certificate
             )
-            admin = path in OPERATORS or path.startswith(ADMIN_PATHS)
-            grant.require(Right.ADMIN if admin else Right.QUERY)
+            if path in OPERATORS:
+                grant.require_operator()
+            else:
+                grant.require(Right.ADMIN if path.startswith(ADMIN_PATHS) else Right.QUERY)
         except AccessError as e:
             raise _query_error(e) from None
         request[GRANT] = grant

@@ -14,7 +14,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from shim.http import params as p
-from shim.http.context import CONTEXT, GRANT
+from shim.http.context import CONTEXT
 from shim.http.request import in_slot, matcher_sets, params_of, tenant_of
 from shim.http.responses import answer, plain
 from shim.http.status import sees_server
@@ -109,12 +109,10 @@ async def alerts(request: web.Request) -> web.Response:
 async def reload(request: web.Request) -> web.Response:
     """Reload now, as SIGHUP does, for the operator."""
     if not sees_server(request):
-        return plain('Forbidden: the right "admin" is needed.\n', 403)
+        return plain('Forbidden: the right "operator" is needed.\n', 403)
     problems = await request.app[CONTEXT].reloads.run()
     if problems:
-        grant = request.get(GRANT)
-        of_tenant = grant is not None and grant.tenant is not None  # the texts are of all tenants' files
-        told = f"{len(problems)} problems, see the log" if of_tenant else "\n".join(problems)
+        told = "\n".join(problems)  # of all tenants' files
         return plain(f"failed to reload config: {told}\n", 500)
     return plain("")
 

@@ -16,7 +16,6 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from agent.runtime.program_version import VERSION_HEADER, program_version
-from indexer.access.grants import Right
 from indexer.clickhouse.store import StoreError
 from shim.http import params as p
 from shim.http.context import CONTEXT, GRANT
@@ -187,11 +186,11 @@ async def notifications(request: web.Request) -> web.Response:
 
 
 def sees_server(request: web.Request) -> bool:
-    """Return whether facts of the operator may be shown: to the only tenant, or with the right "admin"."""
+    """Return whether facts of the operator may be shown: to the only tenant, or to an operator."""
     if request.app[CONTEXT].settings.tenancy.mode == "single":
         return True
     grant = request.get(GRANT)
-    return grant is not None and Right.ADMIN in grant.rights
+    return grant is not None and grant.operates
 
 
 async def drop_series(_: web.Request) -> web.Response:

@@ -21,7 +21,12 @@ UNKNOWN: Final = {
     *("none", "wrong", "expired", "two headers", "own and other's", "X-Scope-OrgID alone"),
     *("unknown certificate", "expired certificate", "own certificate, wrong token"),
 }
-OWN: Final = {"own", "own, by password", "own certificate", "own certificate, by fingerprint"}
+OWN: Final = {
+    *("own", "own, by password", "own certificate", "own certificate, by fingerprint"),
+    *("own, admin", "own, operator"),
+}
+#: The clients that see the server.
+OPERATORS: Final = ("admin", "own, operator")
 #: The client that reads and writes for org 2; a header wins over a certificate.
 OTHER: Final = ("other org", "own certificate, other org's token")
 #: Other answers to known clients: a subscription is made, and none has the id that is asked for.
@@ -51,7 +56,7 @@ def expected(endpoint: Endpoint, credential: str) -> set[int]:
     if credential in UNKNOWN:
         return {401}
     if endpoint.path in ("/metrics", "/-/reload") or name in DELETING:
-        return {200} if credential == "admin" and name not in DELETING else {403}
+        return {200} if credential in OPERATORS and name not in DELETING else {403}
     if endpoint.path.startswith("/v1/set-aside"):  # no batch is set aside
         return {404 if "{token}" in endpoint.path else 200} if credential == "admin" else {403}
     if endpoint.path in ("/status", "/v1/limits"):  # the limits are of org 1

@@ -61,6 +61,8 @@ CREDENTIALS: Final[Mapping[str, Headers]] = {
     "other org, X-Scope-OrgID of this": [_bearer("other"), ("X-Scope-OrgID", "1:1")],
     "own, X-Org-Id of another": [_bearer("own"), ("X-Org-Id", "2"), ("X-Project-Id", "1")],
     "admin": [_bearer("admin")],
+    "own, admin": [_bearer("own admin")],
+    "own, operator": [_bearer("own operator")],
     "own": [_bearer("own")],
     "own, by password": [("Authorization", f"Basic {_PASSWORD}")],
     "unknown certificate": [],
@@ -86,6 +88,8 @@ CERTIFICATES: Final = {
 TOKENS: Final = {
     f"sha256:{digest_of('own').hex()}": "1:1 write,query",
     f"basic:ada:scrypt:{_SALT.hex()}:{hash_password('pass', _SALT).hex()}": "1:1 write,query",
+    "own admin": "1:1 write,query,admin",
+    "own operator": "1:1 write,query,operator",
     "other": "2:1 write,query",
     "expired": "1:1 write,query expires=2020-01-01",
     "admin": "*:* admin",

@@ -177,3 +177,13 @@ def test_certificates_that_cannot_be_known(secret: str) -> None:
     with pytest.raises(EntryError, match="cert:") as e:
         parse_file(f"{secret} 1:1 write\n")
     assert "zz" not in str(e.value)
+
+
+def test_admins_of_one_org_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    """They saw the server before there was the right operator."""
+    Authenticator(parse_file("a 1:* query,admin\nb *:* admin\nc 1:1 query,operator,admin\n"))
+    (record,) = caplog.records
+    assert record.getMessage().startswith("event=admin_of_an_org count=1 ")
+    caplog.clear()
+    Authenticator(parse_file("b *:* admin\n"))
+    assert not caplog.records

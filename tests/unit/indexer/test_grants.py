@@ -40,6 +40,7 @@ SALT = bytes(range(16))
         ("*:*", Grant(None, WRITE)),
         ("1:2 query", Grant(Tenant(1, 2), frozenset({Right.QUERY}))),
         ("1:2 write,admin", Grant(Tenant(1, 2), frozenset({Right.WRITE, Right.ADMIN}))),
+        ("1:* operator", Grant(Tenant(1, None), frozenset({Right.OPERATOR}))),
         ("1:2 expires=1970-01-02", Grant(Tenant(1, 2), WRITE, 86_400.0)),
         ("1:2 query expires=1970-01-01T02:00+01:00", Grant(Tenant(1, 2), frozenset({Right.QUERY}), 3_600.0)),
     ],
@@ -182,3 +183,16 @@ def test_a_file() -> None:
     with pytest.raises(EntryError, match="line 2") as e:
         parse_file("# x\ns3cret 1:1")
     assert "s3cret" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "operates"),
+    [("1:* query,admin", False), ("1:1 query,operator", True), ("*:* admin", True), ("*:* write", False)],
+)
+def test_who_sees_the_server(text: str, operates: bool) -> None:
+    """The right admin of one org deletes its data; that of all orgs did both before there was "operator"."""
+    grant = parse_grant(text)
+    assert grant.operates is operates
+    if not operates:
+        with pytest.raises(ForbiddenError, match=r"expected the right operator, or admin for \*:\*"):
+            grant.require_operator()
