@@ -193,7 +193,7 @@ def _read(path: Path) -> list[Entry]:
 
 
 def _warn_of_admins(entries: Sequence[Entry]) -> None:
-    """Name what credentials of one org do not see any more with the right admin."""
+    """Say that credentials of one org do not see the server any more with the right admin."""
     grants = [one.grant for one in entries]
     found = [grant for grant in grants if Right.ADMIN in grant.rights and not grant.operates]
     if found:
