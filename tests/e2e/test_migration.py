@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import tarfile
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import pytest
@@ -17,6 +18,9 @@ from tests.support.releases import END_S, SentRequest, SentValue, folder_of, rea
 
 pytestmark = pytest.mark.e2e
 
+#: A table's definition in a data directory, and a column in it: its name and type.
+_DEFINITION: Final = re.compile(r"^data/chdb/store/[^/]+/[^/]+/(\w+)\.sql$")
+_COLUMN: Final = re.compile(r"^    `(\w+)` (.+?)(?: CODEC\(.*| DEFAULT .*)?,?$", re.MULTILINE)
 #: How old a fixture may become before a line in its time is moved.
 TEN_YEARS_S: Final = 10 * 366 * 86_400
 
@@ -119,5 +123,23 @@ def test_each_part_tells_its_version(opened: Up) -> None:
     wait_for(told, f"the version of the agent {name}", 180)
 
 
-def test_the_product_ends_well(opened: Up) -> None:
+def test_it_ends_well_and_all_columns_of_then_are_there(opened: Up, release: str) -> None:
+    """Tables, views and columns have the types of then: indexers and shims of then work beside today's."""
+    with tarfile.open(folder_of(release) / "data.tar.xz") as archive:
+        then = _columns({name: _text(archive, name) for name in archive.getnames()})
+    assert len(then) > 300
     assert opened.terminate() == 0, opened.output
+    folder = opened.log.parent
+    paths = (folder / "data" / "chdb" / "store").glob("*/*/*.sql")
+    assert then - _columns({str(path.relative_to(folder)): path.read_text() for path in paths}) == set()
+
+
+def _text(archive: tarfile.TarFile, name: str) -> str:
+    file = archive.extractfile(name) if _DEFINITION.search(name) else None
+    return file.read().decode() if file else ""
+
+
+def _columns(definitions: Mapping[str, str]) -> set[tuple[str, str, str]]:
+    """Return table, column and type of ClickHouse's own files of definitions."""
+    tables = ((found[1], text) for name, text in definitions.items() if (found := _DEFINITION.search(name)))
+    return {(table, *column) for table, text in tables for column in _COLUMN.findall(text)}

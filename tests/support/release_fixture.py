@@ -1,7 +1,7 @@
 """Makes the fixture of a release, which tests of upgrades open from then on (tests/support/releases.py).
 
 python -m tests.support.release_fixture RELEASE               all of it, of this tree
-python -m tests.support.release_fixture RELEASE --tree TREE   only the agent's part, by the program in TREE
+python -m tests.support.release_fixture RELEASE --tree TREE   only requests, statements and spool, of TREE
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from agent.forward.spool.backlog import Backlog
 from agent.wire import frame as wire
 from tests.e2e.product import PROGRAM, Process, Starter, Up, send_tcp, wait_for
 from tests.support.ports import free_port
+from tests.support.release_statements import record_statements
 from tests.support.releases import (
     END_S,
     LEVEL,
@@ -52,6 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("release")
     parser.add_argument("--tree", type=Path)
+    parser.add_argument("--no-shim", action="store_true", help="leave the statements of its shim out")
     parser.add_argument("--no-spool", action="store_true", help="the agent has none")
     args = parser.parse_args()
     folder = folder_of(args.release)
@@ -64,7 +66,9 @@ def main() -> None:
         prefix = f"sent.{args.release.replace('.', '_')}"
         requests = _record(Path(work) / "sent", program, prefix)
         spooled = None if args.no_spool else _make_spool(folder, Path(work) / "spool", program)
-    sent = SentByAgent([*requests, _message(prefix)], _values(prefix.replace(".", "_")), spooled)
+        sent = SentByAgent([*requests, _message(prefix)], _values(prefix.replace(".", "_")), spooled)
+        if not args.no_shim:
+            record_statements(args.release, Path(work) / "statements", Path(program[1]).parent, sent)
     text = json.dumps(json.loads(msgspec.json.encode(sent)), indent=1)
     (folder / "sent.json").write_text(f"{text}\n")
     print(f"{folder}: {sum(path.stat().st_size for path in folder.iterdir()):,} bytes")

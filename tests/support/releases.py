@@ -8,6 +8,7 @@ A folder `tests/fixtures/store_<release>` has
     frame.bin        a frame that it stored: sequence 1 of the agent `old-direct`
     sent.json        requests that its agent sent to an indexer, a message, and the values they make
     agent.tar.xz     the spool and the state that its agent left when it was killed
+    statements.xz    the statements of its shim, and the answers of ClickHouse
     settings.toml    all its settings with their defaults
 
 3b2ee7e had no spool and printed no settings. 9bc9d5dc, the first with spool and checkpoints, has these alone.

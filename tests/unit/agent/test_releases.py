@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from backports import zstd
 
 from agent.config.load import load
 from agent.core.saved_gauges import NAME, VERSION
@@ -61,6 +62,46 @@ def test_a_delta_of_a_gauge_adds_to_its_value_of_then(release: str, core: str, t
     (last,) = [row[4][1] for row in take_rows(running)["gauge"]]
     assert struct.unpack("<d", struct.pack("<Q", last))[0] == truth.level + 1.0
     running.close()
+
+
+class _FrameOfThen(msgspec.Struct, array_like=True, frozen=True):
+    """A frame as the reader of commit 3b2ee7e knows it: it skips fields that were added at the end."""
+
+    version: int
+    agent: str
+    epoch: int
+    sequence: int
+    created_ms: int
+    org_id: int
+    project_id: int
+    retention_days: int
+    strings: list[str]
+    series: tuple[bytes, bytes, bytes, bytes]
+    counters: tuple[bytes, bytes, bytes]
+    gauges: tuple[bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes]
+    distributions: list[bytes]
+    sets: tuple[bytes, bytes, bytes, bytes]
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_the_reader_of_then_understands_a_frame_of_today(core: str) -> None:
+    """So an agent may be upgraded before its indexer, and nothing is refused for good."""
+    now_ms = 1_700_000_000_000
+    running = new_core(core, AgentSettings())
+    for line in (b"a:3|c|#k:v", b"b:1|g", b"d:5|ms", b"s:x|s"):
+        running.add(line, now_ms)
+    running.flush_all(now_ms + DAY_MS)
+    sender = wire.Sender(agent="x", epoch=1)
+    frame = running.next_frame(sender, 1, now_ms, max_rows=100, max_bytes=65_536)
+    running.close()
+    assert frame is not None
+    body = zstd.decompress(wire.encode(frame))
+    read = msgspec.msgpack.decode(body, type=_FrameOfThen)
+    assert (read.version, read.agent, read.strings) == (1, "x", frame.strings)
+    assert read.counters == (frame.counters.series, frame.counters.bucket, frame.counters.value)
+    columns = (read.counters, read.gauges, read.distributions, read.sets)
+    assert [len(one[0]) // 4 for one in columns] == [1, 1, 1, 1]
+    assert len(read.distributions) == 14
 
 
 class _SettingsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
