@@ -28,7 +28,7 @@ PACKETS: Final = 800
 #: Packets sent before the receiver has taken them: well within the kernel's smallest buffer.
 IN_FLIGHT: Final = 50
 ROUNDS: Final = 4
-TRIES: Final = 20
+TRIES: Final = 100
 #: No value of a gauge is as old as its memory: that would depend on the very millisecond of an arrival.
 SETTINGS: Final = AgentSettings(
     lines=Limits(name_tags=("influx", "signalfx")),

@@ -162,7 +162,11 @@ def questions(draw: st.DrawFn) -> tuple[str, Grid, bool]:
     st.sampled_from([1, 1, 2, None]),
     st.integers(0, 10**9),
 )
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 def test_blocks_are_invisible(
     world: World, asked: list[tuple[str, Grid, bool]], written: str, project_id: int | None, seed: int
 ) -> None:

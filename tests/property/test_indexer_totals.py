@@ -52,7 +52,11 @@ def series_of(strings: StringIndexer, project: int, kind: int, name: str, tag_ma
     return int(series_ids(1, project, kind, strings.record_array(1, [name]), sums)[0])
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(sent=frames, splits=st.integers(1, 4), repeats=st.integers(1, 2))
 def test_sums_per_series_and_bucket(store: Store, sent: list[Any], splits: int, repeats: int) -> None:
     clear(store)

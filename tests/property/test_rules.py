@@ -228,7 +228,7 @@ def same(a: object, b: object) -> bool:
     max_examples=120,
     deadline=None,
     derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(queries(), grids(), st.sampled_from(TENANTS))
 def test_rules_change_no_answer(engines: Engines, query: str, grid: Grid, tenant: Tenant) -> None:

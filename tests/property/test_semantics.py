@@ -30,7 +30,7 @@ GRANULARITIES = (10, 60, 3_600, DAY_S)
 QUICK = settings(
     max_examples=20,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     derandomize=True,
 )
 
