@@ -98,7 +98,7 @@ def seen(up: Up) -> Any:
     """Provide the findings of all visits."""
     assert (NODE / "node_modules" / "playwright-core").is_dir(), "`make test` installs it with npm ci"
     asked = ["node", str(NODE / "page.js"), up.api.url, str(END_S)]
-    run = subprocess.run(asked, capture_output=True, text=True, timeout=200, check=False)
+    run = subprocess.run(asked, capture_output=True, text=True, timeout=600, check=False)
     assert run.returncode == 0, run.stderr[-4_000:]
     visits = json.loads(run.stdout)
     print({name: visit["seconds"] for name, visit in visits.items()})

@@ -11,6 +11,8 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.support.ports import free_port
+
 
 @dataclass(slots=True)
 class WebhookReceiver:
@@ -34,8 +36,8 @@ class WebhookReceiver:
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
+        self.port = self.port or free_port()  # stays ours while it is stopped
         await web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=tls).start()
-        self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
         self.release.set()

@@ -5,7 +5,7 @@ const { chromium } = require('playwright-core')
 const axe = fs.readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8')
 
 const [base, end] = [process.argv[2], Number(process.argv[3])]
-const WAIT = { timeout: 20_000 }
+const WAIT = { timeout: 90_000 }
 const executablePath = ['/usr/bin/chromium', '/usr/bin/chromium-browser'].find((path) => fs.existsSync(path))
 
 const address = (parameters) => `${base}/?${new URLSearchParams({ range: '1800', end: String(end), ...parameters })}`
@@ -18,6 +18,7 @@ async function tab (browser, { org = '1:1', width = 1280, dark = false } = {}) {
     viewport: { width, height: 900 }, colorScheme: dark ? 'dark' : 'light', acceptDownloads: true, timezoneId: 'UTC'
   })
   await context.grantPermissions(['clipboard-read', 'clipboard-write'])
+  context.setDefaultTimeout(WAIT.timeout)
   const page = await context.newPage()
   page.complaints = []
   page.on('console', (message) => message.type() === 'error' && page.complaints.push(message.text()))
@@ -182,6 +183,7 @@ const visits = {
     await page.goto(`${base}/?view=explore`)
     await page.getByLabel('Filter metrics').fill('set page_')
     await page.getByRole('button', { name: 'page_users' }).waitFor(WAIT)
+    await page.waitForFunction(() => document.querySelectorAll('tbody tr').length === 1, null, WAIT) // it was there before, too
     const seen = { filtered: await texts(page, 'tbody tr td:first-child') }
     await page.getByLabel('Filter metrics').fill('page_requests')
     await page.getByRole('button', { name: 'page_requests' }).click(WAIT)

@@ -6,7 +6,7 @@ const { chromium } = require('playwright-core')
 
 const [base, end, folder] = [process.argv[2], process.argv[3], process.argv[4]]
 const executablePath = ['/usr/bin/chromium', '/usr/bin/chromium-browser'].find((one) => fs.existsSync(one))
-const WAIT = { timeout: 20_000 }
+const WAIT = { timeout: 90_000 }
 const range = { range: '3600', end, utc: '1' }
 
 const PICTURES = [

@@ -258,9 +258,9 @@ async def test_the_webhook_is_told_of_changes_once_and_until_it_takes_them(recei
 async def test_a_message_that_fails_for_ever_holds_up_no_other(receiver: WebhookReceiver, kind: str) -> None:
     """An alert is answered with 500 for ever: others are told at once, and it is dropped at last."""
     receiver.fails = lambda body: "bad" in str(body)
-    of: dict[str, Any] = {"alertmanager": AlertmanagerSettings(urls=[receiver.url], max_age_s=1)}
+    of: dict[str, Any] = {"alertmanager": AlertmanagerSettings(urls=[receiver.url], max_age_s=2)}
     if kind == "webhook":
-        of = {"webhook": AlertWebhookSettings(url=receiver.url, max_age_s=1)}
+        of = {"webhook": AlertWebhookSettings(url=receiver.url, max_age_s=2)}
     name = "webhook" if kind == "webhook" else receiver.url
     tenancy = TenancySettings(mode="header")
     async with notifier(**of, tenancy=tenancy) as (made, metrics):
@@ -272,7 +272,7 @@ async def test_a_message_that_fails_for_ever_holds_up_no_other(receiver: Webhook
         await receiver.until(
             lambda: value(metrics, "notifications_dropped_total", receiver=name, reason="too_old") == 1
         )
-        assert len(receiver.failed) >= 3
+        assert len(receiver.failed) >= 2
         assert value(metrics, "notification_queue_length", receiver=name) == 0
     ids = {headers.get("webhook-id") for _, headers, _ in receiver.requests}
     assert len(ids) == (2 if kind == "webhook" else 1)
@@ -290,7 +290,7 @@ async def test_alerts_beside_one_that_fails_for_ever_are_told(receiver: WebhookR
 
 
 async def test_a_tenant_whose_messages_hang_delays_no_other(receiver: WebhookReceiver) -> None:
-    of = AlertWebhookSettings(url=f"{receiver.url}/hook", timeout_s=0.2)
+    of = AlertWebhookSettings(url=f"{receiver.url}/hook", timeout_s=2.0)
     receiver.hangs = lambda body: body["groupLabels"]["alertname"].startswith("Slow")
     async with notifier(webhook=of, tenancy=TenancySettings(mode="header")) as (made, metrics):
         await made.send(Tenant(7, 1), [notice(f"Slow{number}") for number in range(40)])
@@ -317,7 +317,7 @@ async def test_what_is_queued_while_a_receiver_is_away_arrives_once(receiver: We
 async def test_stopping_sends_the_queue_and_counts_the_rest(
     receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alert_notifier, "DRAIN_S", 0.3)
+    monkeypatch.setattr(alert_notifier, "DRAIN_S", 2.0)
     hanging = f"{receiver.url}/hang"
     of = AlertmanagerSettings(urls=[receiver.url, hanging])
     async with notifier(of) as (made, metrics):
