@@ -61,11 +61,10 @@ async def until_committed(cluster: KafkaCluster, topic: str, messages: int) -> N
     def there() -> bool:
         return sum(cluster.committed(topic, GROUP).values()) == messages
 
-    for _ in range(600):
-        if await asyncio.to_thread(there):
-            return
+    deadline = time.monotonic() + 180
+    while not await asyncio.to_thread(there):
+        assert time.monotonic() < deadline, cluster.committed(topic, GROUP)
         await asyncio.sleep(0.05)
-    raise AssertionError(cluster.committed(topic, GROUP))
 
 
 async def test_messages_are_stored_logged_and_bad_ones_kept(

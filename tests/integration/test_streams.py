@@ -263,6 +263,7 @@ async def test_without_redis_the_stream_waits_and_says_so(
         client: Any = redis.Redis.from_url(redis_server.url)
         add(client, HIT)
         await until(lambda: is_committed(client, 1))
+        await until(lambda: not service.health.problems())  # after the commit
         async with session.get("/readyz") as answer:
             assert await answer.text() == "ready\n"
     await service.stop()

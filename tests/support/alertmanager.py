@@ -90,7 +90,7 @@ class AlertmanagerServer:
         """End it in order: it remembers the notifications that it sent."""
         if self._child is not None:
             child, self._child = self._child, None
-            end(child, 60)
+            end(child)
 
     def kill(self) -> None:
         """End it as kill -9 does."""

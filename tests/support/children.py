@@ -6,7 +6,7 @@ import subprocess
 from typing import Any
 
 
-def end(child: subprocess.Popen[Any], deadline_s: float = 20.0) -> None:
+def end(child: subprocess.Popen[Any], deadline_s: float = 180.0) -> None:
     """Ask a process to end. One that does not is killed, and TimeoutExpired is raised."""
     child.terminate()
     try:

@@ -288,7 +288,7 @@ def running(path: Path, port: int = 0, config: Path | None = None) -> Iterator[i
             assert line.strip().isdigit(), f"the server did not start: {child.poll()}"
             yield int(line)
         finally:
-            end(child, 60)
+            end(child)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ class KafkaCluster:
         producer = Producer({"bootstrap.servers": self.brokers})
         for message in messages:
             producer.produce(topic, message, partition=partition)
-        assert producer.flush(30) == 0
+        assert producer.flush(120) == 0
 
     def read(self, topic: str) -> list[Message]:
         """Return all messages of a topic."""
