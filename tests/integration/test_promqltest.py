@@ -20,6 +20,7 @@ import pytest
 
 from tests.e2e.product import ROOT, Up
 from tests.support import promql_table
+from tests.support.flush_url import flush_url
 from tests.support.two_shards import ready_product
 
 KIT: Final = ROOT.parent / "shared" / "conformance"
@@ -46,10 +47,11 @@ def _run(product: Up, folder: Path, program: str, *options: str) -> dict[str, An
     result = folder / "result.json"
     command = [sys.executable, str(KIT / program), "--target", "statsd"]
     command += ["--statsd", "{}:{}".format(*product.tcp), "--base-url", product.api.url, "--settle", "12"]
-    done = subprocess.run(
-        [*command, *options, "--json", str(result)],
-        cwd=folder, capture_output=True, text=True, timeout=600, check=False,
-    )  # fmt: skip
+    with flush_url(product) as flush:
+        done = subprocess.run(
+            [*command, *options, "--flush-url", flush, "--json", str(result)],
+            cwd=folder, capture_output=True, text=True, timeout=1_200, check=False,
+        )  # fmt: skip
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{product.output[-4000:]}"
     print(done.stdout)
     document: dict[str, Any] = json.loads(result.read_text())

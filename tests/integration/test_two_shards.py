@@ -21,6 +21,7 @@ from tests.e2e.test_exactness import (
     test_identities,
     test_quantiles,
 )
+from tests.support.flush_url import flush_url
 from tests.support.two_shards import ready_product
 
 __all__ = [
@@ -53,7 +54,9 @@ def test_prometheus_own_files(product: Up, tmp_path: Path) -> None:
     command += ["--only", "statsd-stable", "--align", "1h", "--json", str(result)]
     for name in FILES:
         command += ["--file", f"{name}.test"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    with flush_url(product) as flush:
+        command += ["--flush-url", flush]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     cases = [case for case in json.loads(result.read_text())["cases"] if case["verdict"] != "skip"]
     wrong = [case for case in cases if case["verdict"] == "fail"]

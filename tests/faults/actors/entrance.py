@@ -11,7 +11,7 @@ from tests.faults.actors.disk import SmallDisk
 from tests.support.ports import free_port
 
 #: Tests run beside others on a machine with few cores.
-PATIENT_S: Final = 120.0
+PATIENT_S: Final = 300.0
 #: Looks in a row at which an agent holds nothing that is not promised.
 _STEADY: Final = 5
 
