@@ -95,7 +95,8 @@ def test_the_reader_of_then_understands_a_frame_of_today(core: str) -> None:
     frame = running.next_frame(sender, 1, now_ms, max_rows=100, max_bytes=65_536)
     running.close()
     assert frame is not None
-    body = zstd.decompress(wire.encode(frame))
+    encoded = wire.encode(frame)
+    frame, body = wire.decode(encoded), zstd.decompress(encoded)
     read = msgspec.msgpack.decode(body, type=_FrameOfThen)
     assert (read.version, read.agent, read.strings) == (1, "x", frame.strings)
     assert read.counters == (frame.counters.series, frame.counters.bucket, frame.counters.value)
