@@ -25,10 +25,14 @@ QUESTIONS = [
     ("Why is a line refused?", "first-hour.md#a-line-that-does-not-show", "check-config --line"),
     ("How much disk does it take?", "retention.md#how-much-disk-it-takes", "MB of one series"),
     ("How long is data kept?", "retention.md#how-long-data-is-kept", "indexer.retention.days_10s"),
-    ("How do I run two?", "clickhouse.md#high-availability", "shim.lease.redis_url"),
+    ("How do I run two?", "two-of-each.md", "urls = ["),
     ("How do I upgrade?", "upgrade.md#steps", "Indexers, one after another"),
     ("How do I go back?", "upgrade.md#going-back-a-version", "too new for Meterhouse"),
     ("When is another tool better?", "comparison.md#take-another-tool-if", "does not scrape"),
+    ("How do I keep teams apart?", "several-teams.md", "meterhouse token --scope 2:1"),
+    ("What does this message mean?", "troubleshooting.md#a-message", "no tables yet"),
+    ("Why is my query refused?", "troubleshooting.md#a-message", "shim.max_series"),
+    ("Do I need Redis?", "two-of-each.md#indexers", "Redis is optional"),
     ("How do I delete series?", "deletion.md", "meterhouse delete"),
     ("How do I back up?", "clickhouse.md#backup-and-restore", "BACKUP DATABASE"),
     ("What is lost at kill -9?", "reliability.md#up", "kill -9"),
@@ -109,3 +113,12 @@ def test_faults_of_a_built_site_are_found(tmp_path: Path) -> None:
         "index.html: gone.html leads nowhere",
         "a.css: @import loads from another host",
     ]
+
+
+def test_messages_of_the_symptoms_are_in_the_code() -> None:
+    messages = re.findall(r"^\| `([^`]+)`", section(DOCS / "troubleshooting.md", "a-message"), re.MULTILINE)
+    assert len(messages) >= 10
+    code = "".join(
+        path.read_text() for part in ("agent", "indexer", "shim") for path in (ROOT / part).rglob("*.py")
+    )
+    assert [message for message in messages if message not in code] == []

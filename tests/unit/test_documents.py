@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import msgspec
 import pytest
 
+from agent.settings import AgentSettings
+from indexer.settings import Settings
+from shim.settings import ShimSettings
 from tests.support.docs_site import navigation, pages
 from tests.support.markdown import ROOT
 
@@ -69,6 +74,15 @@ def test_paths_and_modules_are_there(document: Path) -> None:
     for module in _MODULE.findall(text):
         path = ROOT / module.replace(".", "/")
         assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), f"{module} is not there"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=by_name)
+def test_settings_in_toml_are_accepted(document: Path) -> None:
+    sections: dict[str, Any] = {"agent": AgentSettings, "indexer": Settings, "shim": ShimSettings}
+    for block in re.findall(r"^```toml\n(.*?)^```$", document.read_text(), re.MULTILINE | re.DOTALL):
+        for name, values in tomllib.loads(block).items():
+            if name in sections:
+                msgspec.convert(values, sections[name])
 
 
 def test_make_targets_are_there() -> None:
