@@ -4,6 +4,7 @@ Owns the bounds, the expiry and the moment that a scrape shows. The agent folds 
 so a line costs nothing here. `publish` copies the tables once all rows of a flush are folded. So a scrape
 shows one moment, however long it takes.
 
+* A series is created at the start of its first bucket, but not before the last moment shown without it.
 * A series expires `lifetime_s` after its last row: by the mapping file for its name, else the default.
 * Series beyond `max_series` are added to the series `__overflow__="true"` of their metric, those of a new
   metric under the name `__overflow__`.
@@ -52,7 +53,10 @@ class PublishedSeries(msgspec.Struct, frozen=True):
 
 
 class CumulativeState:
-    """See the module. `lifetime_s` returns how long series of a name are kept; infinite: for ever."""
+    """See the module. `lifetime_s` returns how long series of a name are kept; infinite: for ever.
+
+    `started_s` is the Unix time of the start.
+    """
 
     def __init__(
         self,
@@ -60,6 +64,7 @@ class CumulativeState:
         max_series: int,
         max_entries: int,
         lifetime_s: Callable[[str], float],
+        started_s: float,
         static: Mapping[str, str] | None = None,
         utf8: bool = False,
     ) -> None:
@@ -67,6 +72,7 @@ class CumulativeState:
         self.overflow_rows = 0
         self.clashing_rows = 0
         self.expired_series = 0
+        self._shown_s = started_s
         self._max_series = max_series
         self._max_entries = max_entries
         self._lifetime_s = lifetime_s
@@ -103,8 +109,9 @@ class CumulativeState:
         self._fold_sets(frame.sets, keys, lifetimes)
         self._fold_distributions(frame.distributions, keys, lifetimes)
 
-    def publish(self, now_s: float) -> None:
-        """Show all rows folded so far, without expired series."""
+    def publish(self, now_s: float, unix_s: float) -> None:
+        """Show all rows folded so far, without expired series; `unix_s` is the machine's time."""
+        self._shown_s = round(unix_s, 3)
         if now_s - self._swept_s >= _SWEEP_EVERY_S:
             self._swept_s = now_s
             self._expire(now_s)
@@ -123,7 +130,7 @@ class CumulativeState:
                 if found is None:
                     continue
                 key = found
-                before = table.get(key) or CounterTotal(bucket_s, 0.0)
+                before = table.get(key) or CounterTotal(max(bucket_s, self._shown_s), 0.0)
             table[key] = before.plus(delta, lifetimes[key[0]])
 
     def _fold_gauges(self, rows: Gauges, keys: Sequence[SeriesKey], lifetimes: _Lifetimes) -> None:
@@ -181,7 +188,7 @@ class CumulativeState:
                 if found is None:
                     continue
                 key = found
-                before = table.get(key) or HistogramTotal(bucket_s, 0.0)
+                before = table.get(key) or HistogramTotal(max(bucket_s, self._shown_s), 0.0)
             after = before.plus(row, lifetimes[key[0]])
             while (
                 self._entries + after.entries - before.entries > self._max_entries

@@ -53,6 +53,7 @@ class Exposition:
             max_series=settings.exposition_max_series,
             max_entries=settings.aggregate.max_entries,
             lifetime_s=self.described.lifetime_s,
+            started_s=time.time(),
             static=settings.tags,
             utf8=utf8,
         )
@@ -65,7 +66,7 @@ class Exposition:
 
     def publish(self) -> None:
         """Show all rows folded so far to scrapes."""
-        self.state.publish(time.monotonic())
+        self.state.publish(time.monotonic(), time.time())
 
     def answer(self, headers: Mapping[str, str]) -> ScrapeAnswer | None:
         """Answer a scrape by its headers (names in lower case); None if too many are being answered.

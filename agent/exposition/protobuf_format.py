@@ -96,8 +96,9 @@ def _side(buckets: Mapping[int, float], field: int, *, whole: bool) -> bytes:
     return encoded + _message(field + 1, b"".join(_varint(_zigzag(step)) for step in steps))
 
 
-def _time(field: int, seconds: int) -> bytes:
-    return _message(field, _number(1, seconds))
+def _time(field: int, seconds: float) -> bytes:
+    whole = int(seconds)
+    return _message(field, _number(1, whole) + _number(2, round((seconds - whole) * 1e3) * 1_000_000))
 
 
 def _text(field: int, text: str) -> bytes:

@@ -73,7 +73,7 @@ class _Writer:
             labels = self._labels(key)
             line = f"{series_of(name, labels)} {_number(_value(value))}\n"
             if created and isinstance(value, CounterTotal):
-                return line, f"{series_of(created, labels)} {value.created_s}\n"
+                return line, f"{series_of(created, labels)} {_number(value.created_s)}\n"
             return (line,)
 
         return lines
@@ -95,7 +95,7 @@ class _Writer:
                 out.append(f"{series_of(count, labels)} {counts[-1]}\n")
                 out.append(f"{series_of(total, labels)} {_number(value.sum)}\n")
             if created:
-                out.append(f"{series_of(created, labels)} {value.created_s}\n")
+                out.append(f"{series_of(created, labels)} {_number(value.created_s)}\n")
             return out
 
         return lines

@@ -26,7 +26,7 @@ class CounterTotal(msgspec.Struct, frozen=True, gc=False):
     A counter that falls would be a restart to Prometheus. So negative deltas wait for later positive ones.
     """
 
-    created_s: int
+    created_s: float
     expires_s: float
     total: float = 0.0
     highest: float = 0.0
@@ -60,7 +60,7 @@ class HistogramTotal(msgspec.Struct, frozen=True, gc=False):
     each scrape would cost a Prometheus a new chunk each.
     """
 
-    created_s: int
+    created_s: float
     expires_s: float
     count: float = 0.0
     sum: float = 0.0

@@ -26,14 +26,15 @@ class Folded:
         self._core = new_core(core, AgentSettings())
         self._sequence = 0
         named: dict[str, Any] = {
-            "max_series": 1_000, "max_entries": 10_000, "lifetime_s": lambda _: math.inf, **options,
+            "max_series": 1_000, "max_entries": 10_000, "lifetime_s": lambda _: math.inf, "started_s": 0.0,
+            **options,
         }  # fmt: skip
         self.state = CumulativeState(**named)
 
     def add(self, *lines: str, at_s: float = 0.0, rows: int = 1_000) -> Folded:
         """Fold lines that arrive at `at_s`, each call as a flush; then publish."""
         self.fold(*lines, at_s=at_s, rows=rows)
-        self.state.publish(at_s)
+        self.state.publish(at_s, T + at_s)
         return self
 
     def fold(self, *lines: str, at_s: float = 0.0, rows: int = 1_000) -> None:

@@ -94,6 +94,16 @@ def test_a_series_expires_after_its_lifetime_and_begins_anew() -> None:
     assert created == {"long": T, "short": T + 40}
 
 
+def test_a_series_is_not_created_while_it_was_not_shown() -> None:
+    """So a Prometheus may put a zero there: no earlier sample of the series is after it."""
+    folded = Folded(started_s=T - 3.5).add(f"a:1|c|T{T - 60}", f"d:1|d|T{T - 60}", at_s=12.25)
+    folded.add(f"b:1|c|T{T}", at_s=14)
+    found = folded.state.published
+    assert [one.created_s for one in found.counters.values()] == [T - 3.5, T + 12.25]
+    assert [one.created_s for one in found.histograms.values()] == [T - 3.5]
+    assert f"d_created{{}} {T - 3.5!r}\n" in folded.text(openmetrics=True)
+
+
 def test_a_line_in_time_keeps_a_series() -> None:
     folded = Folded(lifetime_s=lambda _: 15.0)
     for at_s in range(0, 100, 10):
@@ -148,7 +158,7 @@ def test_a_scrape_shows_one_moment() -> None:
     folded.fold("a:1|c", "b:1|c", "d:2|d", at_s=10, rows=1)
     assert folded.lines() == folded.lines()
     assert folded.lines()["a{}"] == 1
-    folded.state.publish(10)
+    folded.state.publish(10, T + 10)
     assert folded.lines()["a{}"] == folded.lines()["b{}"] == 2
     assert {total.highest for total in before.counters.values()} == {1}
     assert [total.count for total in before.histograms.values()] == [1]
@@ -162,6 +172,6 @@ def test_a_tag_that_is_a_boundary_or_a_name_is_no_second_one() -> None:
 
 
 def test_nothing_is_shown_before_the_first_line() -> None:
-    state = CumulativeState(max_series=1, max_entries=1, lifetime_s=lambda _: 1.0)
-    state.publish(0.0)
+    state = CumulativeState(max_series=1, max_entries=1, lifetime_s=lambda _: 1.0, started_s=0.0)
+    state.publish(0.0, 0.0)
     assert state.published.series == 0

@@ -96,7 +96,9 @@ def buckets(histogram: Fields, span: int, *, whole: bool) -> dict[int, float]:
 
 
 def test_counters_gauges_sets_and_their_labels() -> None:
-    folded = Folded().add("hits:2.5|c|#route:a,code:200", "t:-1|g", "u:a|s", "u:b|s", "温度:3|g")
+    folded = Folded(started_s=T + 0.25).add(
+        "hits:2.5|c|#route:a,code:200", "t:-1|g", "u:a|s", "u:b|s", "温度:3|g"
+    )
     found = families(folded, hits=MetricDescription(help="All hits."))
     hits = found["hits"]
     assert (hits[2], hits[3]) == ([b"All hits."], [0])
@@ -105,7 +107,7 @@ def test_counters_gauges_sets_and_their_labels() -> None:
     assert labels == [(b"code", b"200"), (b"route", b"a")]
     counter = fields(metric[3][0])
     assert counter[1] == [2.5]
-    assert fields(counter[3][0]) == {1: [T]}
+    assert fields(counter[3][0]) == {1: [T], 2: [250_000_000]}
     assert [found[name][3] for name in ("t", "u", "温度")] == [[1], [1], [1]]
     assert [fields(fields(found[name][4][0])[2][0])[1] for name in ("t", "u")] == [[-1.0], [2.0]]
 
@@ -138,7 +140,7 @@ def test_a_native_histogram_has_every_bucket(values: list[float], rate: str) -> 
     assert buckets(found, 12, whole=whole) == total.positive
     assert buckets(found, 9, whole=whole) == total.negative
     assert set(total.positive) == {index_of(v) for v in values if v > 0}
-    assert fields(found[15][0]) == {1: [T]}
+    assert fields(found[15][0]) == {1: [T], 2: [0]}
     classic = [(one[1][0], one[2][0]) for one in map(fields, found.get(3, []))]
     assert classic == sorted(classic)
 
