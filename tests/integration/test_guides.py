@@ -52,7 +52,7 @@ def test_fetched_values_of_graphite_become_records(tmp_path: Path) -> None:
     (fetched,) = re.findall(r"^```text\n(17.*?)^```$", page, re.MULTILINE | re.DOTALL)
     (tmp_path / "fetched.txt").write_text(fetched)
     done = subprocess.run(
-        ["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
+        ["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=180, check=True
     )
     assert done.stdout == shown
     converter, aggregator = CsvConverter(Limits()), Aggregator()

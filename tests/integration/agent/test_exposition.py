@@ -46,7 +46,7 @@ def start() -> Iterator[Callable[..., Process]]:
 def scrape(
     agent: Process, path: str = "/metrics/statsd", **headers: str
 ) -> tuple[http.client.HTTPResponse, bytes]:
-    connection = http.client.HTTPConnection(*address(agent.at.ops), timeout=20)
+    connection = http.client.HTTPConnection(*address(agent.at.ops), timeout=120)
     try:
         connection.request(
             "GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()}
@@ -107,7 +107,7 @@ def test_answers_to_other_requests(start: Callable[..., Process]) -> None:
         (b"GET /metrics/statsd HTTP/1.1\r\n\r\n", b"\r\n17\r\n# TYPE a counter\na{} 1\n\r\n0\r\n\r\n"),
         (b"POST /metrics/statsd HTTP/1.1\r\n\r\n", b"GET or HEAD\n"),
     ):
-        with socket.create_connection(address(agent.at.ops), timeout=20) as sock:
+        with socket.create_connection(address(agent.at.ops), timeout=120) as sock:
             sock.sendall(asked)
             got = b"".join(iter(partial(sock.recv, 10_000), b""))
         assert got.endswith(wanted), got
