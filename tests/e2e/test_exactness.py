@@ -18,6 +18,7 @@ import pytest
 
 from agent.cli.demo_traffic import quantile
 from tests.e2e.product import Up, wait_for
+from tests.support.flush_url import wait_until_stored
 
 pytestmark = pytest.mark.e2e
 
@@ -185,6 +186,7 @@ def test_small_sets_are_exact(product: Up, width: int) -> None:
 def test_large_set_is_within_one_and_a_half_percent(product: Up) -> None:
     members = 100_000
     product.send(f"exact.large.set:user-{i}|s|#host:{i % 3}|T{BEGIN + i % 7_200}" for i in range(members))
+    wait_until_stored(product.agent)
     query = "sum(sum_over_time(exact_large_set[2d]))"
     last, steady = -1.0, 0
 

@@ -26,7 +26,7 @@ def flush_url(product: Up) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            _wait_until_stored(product.agent)
+            wait_until_stored(product.agent)
             self.send_response(204)
             self.end_headers()
 
@@ -44,7 +44,7 @@ def flush_url(product: Up) -> Iterator[str]:
         server.server_close()
 
 
-def _wait_until_stored(agent: str) -> None:
+def wait_until_stored(agent: str) -> None:
     """Return when an agent holds no line and no frame, and has read none for some looks."""
     seen: list[float] = []
 
