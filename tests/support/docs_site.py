@@ -39,22 +39,23 @@ def pages() -> dict[str, Path]:
     return found | {"changelog.md": ROOT / "CHANGELOG.md"}
 
 
-def navigation(entries: Any = None) -> Iterator[str]:
-    """Yield the names of the pages in the order of docs/zensical.toml."""
+def titles(entries: Any = None) -> Iterator[tuple[str, str]]:
+    """Yield name and title of each page, in the order of docs/zensical.toml."""
     for entry in tomllib.loads(CONFIG.read_text())["project"]["nav"] if entries is None else entries:
-        for target in entry.values():
+        for title, target in entry.items():
             if isinstance(target, str):
-                yield target
+                yield target, title
             else:
-                yield from navigation(target)
+                yield from titles(target)
 
 
 def staged(name: str, page: str, folder: Path, names: Mapping[Path, str]) -> tuple[str, set[Path]]:
     """Return a page's text for the site, and the files outside of docs/ that it links to.
 
-    `folder` is that of its source.
+    `folder` is that of its source. A link whose text is the file's name gets the page's title.
     """
     files: set[Path] = set()
+    shown = dict(titles())
 
     def link(match: re.Match[str]) -> str:
         text, target = match.groups()
@@ -66,6 +67,8 @@ def staged(name: str, page: str, folder: Path, names: Mapping[Path, str]) -> tup
             return str(text)
         if there in names:
             place = names[there]
+            if text.rpartition("/")[2] == there.name:
+                text = shown.get(place, text)
         elif there.is_relative_to(DOCS):
             place = there.relative_to(DOCS).as_posix()
         else:

@@ -88,6 +88,8 @@ def test_an_answer_is_two_clicks_away(question: str, answer: str, words: str) ->
         ("[the folder](../../deploy)", "the folder"),
         ("[a](https://x.example/y.md)", "[a](https://x.example/y.md)"),
         ("[a](#b)", "[a](#b)"),
+        ("[mapping.md](../mapping.md#keys)", "[Names to labels](../mapping.md#keys)"),
+        ("[../CHANGELOG.md](../../CHANGELOG.md)", "[Changelog](../changelog.md)"),
         ("| `n:1\\|c` \\| |", "| `n:1|c` \\| |"),
         ("```\n[a](../../pyproject.toml)\n```", "```\n[a](../../pyproject.toml)\n```"),
     ],
