@@ -6,6 +6,7 @@ A failure after a change that is meant: python -m tests.support.guide_examples
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from agent.backfill.csv_records import CsvConverter
 from agent.backfill.samples import Sample
 from agent.protocol.line import Limits
 from shim.model.tenancy import Tenant
-from tests.support.guide_examples import Example, examples, guides, opened, output, pipeline_of
+from tests.support.guide_examples import Example, examples, guides, opened, output, pipeline_of, suggested
 from tests.support.markdown import ROOT
 from tests.support.pipeline import Pipeline
 from tests.support.worlds import embedded
@@ -42,6 +43,17 @@ def test_outputs_are_true(pipeline: Pipeline, page: Path) -> None:
     shown = examples(page)
     assert shown
     assert [Example(page, one.command, output(pipeline, one.command)) for one in shown] == shown
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.stem.startswith("migrate-")], ids=lambda page: page.stem
+)
+def test_suggested_queries_are_accepted(pipeline: Pipeline, page: Path) -> None:
+    pipeline.tenant = Tenant(PAGES.index(page) + 1, 1)
+    queries = suggested(page)
+    assert len(queries) >= 10
+    for query in queries:
+        assert output(pipeline, shlex.join(["query", query, "--time", "2026-01-01T12:01:00Z"]))
 
 
 def test_fetched_values_of_graphite_become_records(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ _ASKED: Final = re.compile(r"^```console\n\$ meterhouse (query [^\n]*)\n(.*?)^``
 _EXPLAINED: Final = re.compile(
     r"^```console\n\$ meterhouse (check-config [^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL
 )
+_VARIABLE: Final = re.compile(r"\$__(?:rate_)?interval")
 _LINE: Final = re.compile(r"--line '([^'\n]*)'")
 #: The time at which explained lines arrive.
 ARRIVAL_MS: Final = 1_700_000_005_000
@@ -65,6 +66,14 @@ def guides() -> list[Path]:
 def examples(page: Path) -> list[Example]:
     """Return the queries of a page, in order."""
     return [Example(page, command, shown) for command, shown in _ASKED.findall(page.read_text())]
+
+
+def suggested(page: Path) -> list[str]:
+    """Return the queries that tables below "Queries" have last; Grafana's variables are a minute."""
+    _, _, rest = page.read_text().partition("Queries\n")
+    cells = re.findall(r"^\|.*\| ([^|]*) \|$", rest.partition("\n## ")[0], re.MULTILINE)
+    spans = [span for cell in cells for span in re.findall(r"`([^`]+)`", cell)]
+    return [_VARIABLE.sub("1m", span) for span in spans if "..." not in span and "{{" not in span]
 
 
 def explanations(page: Path) -> list[Example]:
