@@ -108,6 +108,13 @@ class World:
         directory = RuleDirectory(str(self.rules), self.single, lambda: self.now_s)
         return RuleEvaluator(directory, LiveEdge(5.0), parts, self.pool)
 
+    async def started(self, rules: str, second: int, **settings: Any) -> tuple[RuleEvaluator, int]:
+        """Return a shim that has loaded the rules, and the first tick of their group from a second on."""
+        self.write(rules)
+        shim = self.shim(**settings)
+        await self.at(shim, 0)
+        return shim, _tick(shim, second)
+
     async def at(self, shim: RuleEvaluator, second: float) -> None:
         """Let a shim work once, some seconds after T."""
         self.now_s = T + second
@@ -183,10 +190,7 @@ def _tick(shim: RuleEvaluator, after: float = 0) -> int:
 
 
 async def test_a_tick_is_recorded_when_its_buckets_are_complete(w: World) -> None:
-    w.write(RECORD)
-    shim = w.shim()
-    await w.at(shim, 0)
-    tick = _tick(shim, 1)
+    shim, tick = await w.started(RECORD, 1)
     before = tick // 10 * 10  # the end of the last bucket whose deltas the tick reads
     await w.at(shim, max(tick - 0.5, before + 4.9) if tick - before < 5 else tick - 0.5)
     assert w.outcomes() == {}
@@ -205,10 +209,7 @@ async def test_a_tick_is_recorded_when_its_buckets_are_complete(w: World) -> Non
 
 
 async def test_a_counter_is_recorded_so_that_its_windows_add_up(w: World) -> None:
-    w.write(RECORD)
-    shim = w.shim()
-    await w.at(shim, 0)
-    tick = _tick(shim, 61)
+    shim, tick = await w.started(RECORD, 61)
     for minute in range(10):
         await w.at(shim, tick + 60 * minute + 5)
     at = (tick + 540) // 10 * 10
@@ -234,10 +235,7 @@ async def test_a_histogram_is_recorded_so_that_its_windows_add_up(w: World) -> N
     w.pipeline.send(
         [f"latency:{1 + n % 7 * 0.25}:{n / 3}:0|d|@0.5|#a:{n % 2},b:{n % 3}|T{T + 5 * n}" for n in range(240)]
     )
-    w.write(HISTOGRAMS)
-    shim = w.shim()
-    await w.at(shim, 0)
-    tick = _tick(shim, 61)
+    shim, tick = await w.started(HISTOGRAMS, 61)
     for minute in range(10):
         await w.at(shim, tick + 60 * minute + 5)
     at = (tick + 540) // 10 * 10
@@ -306,10 +304,7 @@ groups:
 
 async def test_series_end_at_the_tick_at_which_they_stop(w: World) -> None:
     """The gauge rises by 1 each 10 s, and is gone five minutes after its last value at 231 s."""
-    w.write(ALERT)
-    shim = w.shim()
-    await w.at(shim, 0)
-    tick = _tick(shim, 60)
+    shim, tick = await w.started(ALERT, 60)
     for minute in range(13):
         await w.at(shim, tick + 60 * minute + 5)
     for minute in range(12):
@@ -355,10 +350,7 @@ async def test_an_alert_outlives_its_shim(w: World) -> None:
 
 async def test_an_alert_that_was_resolved_is_told_of_by_the_next_shim(w: World) -> None:
     """For 15 minutes, with the annotations and the value of the last tick at which it was found."""
-    w.write(ALERT)
-    shim = w.shim()
-    await w.at(shim, 0)
-    tick = _tick(shim, 120)
+    shim, tick = await w.started(ALERT, 120)
     for minute in range(12):
         await w.at(shim, tick + 60 * minute + 5)
         if any(one.resolved_at_ms is not None for one in w.sent.last):
@@ -382,10 +374,8 @@ async def test_an_alert_that_was_resolved_is_told_of_by_the_next_shim(w: World) 
 async def test_alerts_of_one_name_are_restored_to_the_rule_with_their_labels(w: World) -> None:
     """The alert of the rule with more labels is none of the other one, which would tell of its end."""
     rule = "{alert: High, expr: load > 8"
-    w.write(f"groups: [{{name: g, interval: 1m, rules: [{rule}}}, {rule}, labels: {{severity: page}}}}]}}]")
-    shim = w.shim()
-    await w.at(shim, 0)
-    tick = _tick(shim, 120)
+    both = f"groups: [{{name: g, interval: 1m, rules: [{rule}}}, {rule}, labels: {{severity: page}}}}]}}]"
+    shim, tick = await w.started(both, 120)
     told: list[dict[str, bool]] = []
     for minute in range(2):
         await w.at(shim, tick + 60 * minute + 5)
@@ -398,10 +388,7 @@ async def test_alerts_of_one_name_are_restored_to_the_rule_with_their_labels(w: 
 
 
 async def test_alerts_are_sent_while_the_indexer_is_away(w: World) -> None:
-    w.write(ALERT)
-    shim = w.shim()
-    await w.at(shim, 0)
-    tick = _tick(shim, 120)
+    shim, tick = await w.started(ALERT, 120)
     await w.at(shim, tick + 5)
     w.away = True
     for minute in (1, 2):
@@ -416,10 +403,7 @@ async def test_alerts_are_sent_while_the_indexer_is_away(w: World) -> None:
 
 async def test_alerts_are_sent_while_the_indexer_hangs(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shim.rules.tick_storage._MAX_STORE_S", 0.1)
-    w.write(ALERT)
-    shim = w.shim()
-    await w.at(shim, 0)
-    tick = _tick(shim, 120)
+    shim, tick = await w.started(ALERT, 120)
     await w.at(shim, tick + 5)
     w.hangs = True
     for minute in (1, 2):
@@ -433,10 +417,7 @@ async def test_alerts_are_sent_while_the_indexer_hangs(w: World, monkeypatch: py
 
 
 async def test_a_bad_file_keeps_the_last_good_groups(w: World) -> None:
-    w.write(RECORD)
-    shim = w.shim()
-    await w.at(shim, 0)
-    tick = _tick(shim, 61)
+    shim, tick = await w.started(RECORD, 61)
     await w.at(shim, tick + 5)
     w.write(RECORD.replace("increase(hits[1m])", "increase(hits[1m)", 1))
     shim._loaded_s = 0
@@ -448,10 +429,7 @@ async def test_a_bad_file_keeps_the_last_good_groups(w: World) -> None:
 
 
 async def test_series_of_a_removed_rule_and_group_end(w: World) -> None:
-    w.write(RECORD)
-    shim = w.shim()
-    await w.at(shim, 0)
-    tick = _tick(shim, 61)
+    shim, tick = await w.started(RECORD, 61)
     await w.at(shim, tick + 5)
     w.write(RECORD.replace("job:hits:double", "job:hits:twice"))
     shim._loaded_s = 0
@@ -492,10 +470,7 @@ async def test_a_series_that_stops_while_the_indexer_is_away_ends_at_the_next_ti
 @pytest.mark.parametrize("after", [10, 70], ids=["the same tick", "the next tick"])
 async def test_a_tick_is_sent_again_with_the_bytes_of_before(w: World, after: int) -> None:
     """An indexer that answered 503 may know a request by its key, and would answer 409 to others."""
-    w.write(RECORD)
-    shim = w.shim()
-    await w.at(shim, 0)
-    tick = _tick(shim, 61)
+    shim, tick = await w.started(RECORD, 61)
     await w.at(shim, tick + 5)
     w.away = True
     await w.at(shim, tick + 65)
@@ -510,10 +485,7 @@ async def test_a_tick_is_sent_again_with_the_bytes_of_before(w: World, after: in
 
 
 async def test_a_clock_that_was_ahead_stops_no_group(w: World) -> None:
-    w.write(RECORD)
-    shim = w.shim()
-    await w.at(shim, 0)
-    tick = _tick(shim, 61)
+    shim, tick = await w.started(RECORD, 61)
     await w.at(shim, tick + 5)
     (runner,) = shim.runners.values()
     runner.last_s = T + 86_400
@@ -523,11 +495,8 @@ async def test_a_clock_that_was_ahead_stops_no_group(w: World) -> None:
 
 
 async def test_a_last_tick_in_the_future_is_not_ours(w: World) -> None:
-    w.write(RECORD)
     w.pipeline.send([f"meterhouse_rule_group_last_tick_seconds:1e300|g|#rule_group:r.yml;g|T{T - 10}"])
-    shim = w.shim()
-    await w.at(shim, 0)
-    tick = _tick(shim, 61)
+    shim, tick = await w.started(RECORD, 61)
     await w.at(shim, tick + 5)
     assert w.at_tick("job:hits:double", tick)
 
@@ -609,10 +578,8 @@ groups:
 
 
 async def test_a_rule_that_yields_too_much_fails_alone(w: World) -> None:
-    w.write(RECORD)
-    shim = w.shim(max_series=1)
-    await w.at(shim, 0)
-    await w.at(shim, _tick(shim, 61) + 5)
+    shim, tick = await w.started(RECORD, 61, max_series=1)
+    await w.at(shim, tick + 5)
     (runner,) = shim.runners.values()
     errors = [one.error for one in runner.evaluation.health]
     assert errors[0] == "the rule yields 2 series: expected at most 1 (setting shim.rules.max_series)"
