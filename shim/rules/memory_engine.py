@@ -32,16 +32,14 @@ class MemoryEngine:
         self._pool = pool
 
     async def query(self, expr: Expr, text: str, at_ms: int) -> InstantVector:
-        """Return a vector without waiting; `text` is not needed. Raises QueryError."""
-        del text
-        return self._query(expr, at_ms)
+        """Return a vector without waiting. Raises QueryError."""
+        return instant_vector(self._value(expr, text, at_ms))
 
     async def query_histograms(
         self, expr: Expr, text: str, at_ms: int
     ) -> Sequence[tuple[Labels, RecordedHistogram]]:
         """Return histograms without waiting. Raises QueryError."""
-        del text
-        return histogram_vector(self._value(expr, at_ms))
+        return histogram_vector(self._value(expr, text, at_ms))
 
     def seconds_of(self, text: str) -> float | None:  # noqa: ARG002
         """Return None: queries are waited for."""
@@ -49,7 +47,7 @@ class MemoryEngine:
 
     def query_text(self, text: str, at_ms: int) -> InstantVector:
         """Return the vector of an expression in text. Raises QueryError."""
-        return self._query(parsed(text), at_ms)
+        return instant_vector(self._value(parsed(text), text, at_ms))
 
     async def apart(self, call: Callable[[], T]) -> T:
         """Call it here."""
@@ -58,10 +56,9 @@ class MemoryEngine:
     def check_time(self) -> None:
         """Grant any time."""
 
-    def _query(self, expr: Expr, at_ms: int) -> InstantVector:
-        return instant_vector(self._value(expr, at_ms))
-
-    def _value(self, expr: Expr, at_ms: int) -> Scalar | String | Vector | Samples:
+    def _value(self, expr: Expr, text: str, at_ms: int) -> Scalar | String | Vector | Samples:
+        """Return the value of an expression; `text` is its text. Raises QueryError."""
+        del text
         notes = Annotations()
         plan = build(expr, PlanContext(Grid.instant(at_ms), subquery_step_ms=self._subquery_step_ms))
         return Evaluator(MemoryLeaves(self.samples, notes), notes, self._pool).run(plan)

@@ -5,7 +5,7 @@ Source: Prometheus 3.x `cmd/promtool/unittest.go`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -15,7 +15,9 @@ from shim.model import labels as lb
 from shim.model.durations import format_duration
 from shim.model.errors import QueryError
 from shim.model.labels import Labels
+from shim.model.number_format import format_g
 from shim.rules.group_evaluation import External
+from shim.rules.memory_samples import STALE
 from shim.rules.rule_yaml import RuleFileError, RuleYaml
 from shim.rules.series_notation import TestValue, parse_metric, parse_values
 
@@ -24,6 +26,9 @@ _TEST_KEYS: Final = (
     "interval", "input_series", "alert_rule_test", "promql_expr_test",
     "external_labels", "external_url", "name",
 )  # fmt: skip
+_INPUT_KEYS: Final = ("series", "statsd", "values")
+#: Lines of StatsD of one test.
+_MAX_LINES: Final = 1_000_000
 #: Evaluations of each group; 19 years of minutes.
 _MAX_TICKS: Final = 10_000_000
 _DEFAULT_INTERVAL_MS: Final = 60_000
@@ -36,6 +41,14 @@ class InputSeries:
 
     labels: Labels
     values: Sequence[TestValue]
+
+
+@dataclass(frozen=True, slots=True)
+class InputLine:
+    """A line of StatsD that arrives at `at_ms`."""
+
+    at_ms: int
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +87,7 @@ class RuleTest:
     name: str
     interval_ms: int
     series: Sequence[InputSeries]
+    lines: Sequence[InputLine]  # in the order of their times
     alerts: Sequence[AlertCase]
     expressions: Sequence[ExpressionCase]
     external: External
@@ -123,11 +137,14 @@ class _TestReader(RuleYaml):
 
     def test(self, node: yaml.Node, default_ms: int) -> RuleTest:
         table = self.table(node, _TEST_KEYS, "test")
+        interval_ms = self.duration_ms(table, "interval", "test") or default_ms
+        series, lines = self.inputs(self.list(table.get("input_series"), "input_series"), interval_ms)
         return RuleTest(
             node.start_mark.line + 1,
             self.text(table.get("name"), "name"),
-            self.duration_ms(table, "interval", "test") or default_ms,
-            [self.series(n) for n in self.list(table.get("input_series"), "input_series")],
+            interval_ms,
+            series,
+            lines,
             [self.alert(n) for n in self.list(table.get("alert_rule_test"), "alert_rule_test")],
             [self.expression(n) for n in self.list(table.get("promql_expr_test"), "promql_expr_test")],
             External(
@@ -136,8 +153,39 @@ class _TestReader(RuleYaml):
             ),
         )
 
-    def series(self, node: yaml.Node) -> InputSeries:
-        table = self.table(node, ("series", "values"), "input_series")
+    def inputs(
+        self, nodes: Sequence[yaml.Node], interval_ms: int
+    ) -> tuple[list[InputSeries], list[InputLine]]:
+        """Return the series, and the lines in the order of their times."""
+        series: list[InputSeries] = []
+        lines: list[InputLine] = []
+        for node in nodes:
+            table = self.table(node, _INPUT_KEYS, "input_series")
+            if "statsd" in table:
+                lines += self.lines(node, table, interval_ms)
+                if len(lines) > _MAX_LINES:
+                    self.fail(node, f"input_series: at most {_MAX_LINES} lines of StatsD are accepted")
+            else:
+                series.append(self.series(node, table))
+        return series, sorted(lines, key=lambda line: line.at_ms)
+
+    def lines(self, node: yaml.Node, table: Mapping[str, yaml.Node], interval_ms: int) -> Iterator[InputLine]:
+        """Yield a line for each value that is not missing: `{}` in its text is the value."""
+        text = self.text(table["statsd"], "statsd")
+        if "series" in table or text.count("{}") != 1 or "\n" in text or "|T" in text:
+            self.fail(
+                node,
+                "input_series: statsd: expected one line with {} for the value, as in 'hits:{}|c|#route:/',"
+                " without a time (|T), and no series beside it",
+            )
+        values = self.told(node, parse_values, self.text(table.get("values"), "values"))
+        for number, value in enumerate(values):
+            if value is STALE:
+                self.fail(node, "input_series: values = stale: expected numbers or _ for lines of StatsD")
+            if not isinstance(value, str):
+                yield InputLine(number * interval_ms, text.replace("{}", format_g(value)))
+
+    def series(self, node: yaml.Node, table: Mapping[str, yaml.Node]) -> InputSeries:
         labels = self.told(node, parse_metric, self.text(table.get("series"), "series"))
         return InputSeries(labels, self.told(node, parse_values, self.text(table.get("values"), "values")))
 

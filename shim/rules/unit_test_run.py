@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from shim.model.durations import format_duration
@@ -24,22 +24,42 @@ from shim.rules.rule_queries import result_of
 from shim.rules.series_notation import MISSING
 from shim.rules.unit_test_file import AlertCase, ExpectedAlert, ExpressionCase, RuleTest, UnitTestFile
 
+#: Opens the engine of a test: its samples in memory, the step of subqueries, its pool.
+OpenEngine = Callable[[RuleTest, MemorySamples, int, ThreadPoolExecutor], MemoryEngine]
 
-def failures(file: UnitTestFile, groups: Sequence[RuleGroup], test: RuleTest) -> list[str]:
-    """Return a text for each case of a test that fails; nothing: it passes."""
+
+def failures(
+    file: UnitTestFile, groups: Sequence[RuleGroup], test: RuleTest, open_engine: OpenEngine | None = None
+) -> list[str]:
+    """Return a text for each case of a test that fails; nothing: it passes.
+
+    `open_engine`: opens the engine of a test with lines of StatsD; None: one over samples in memory.
+    """
     ordered = sorted(groups, key=lambda group: file.group_order.get(group.name, 0))
     with ThreadPoolExecutor(1) as pool:
-        return list(_Run(file, ordered, test, pool).failures())
+        return list(_Run(file, ordered, test, pool, open_engine or _memory_engine).failures())
+
+
+def _memory_engine(
+    test: RuleTest, samples: MemorySamples, subquery_step_ms: int, pool: ThreadPoolExecutor
+) -> MemoryEngine:
+    del test
+    return MemoryEngine(samples, subquery_step_ms, pool)
 
 
 class _Run:
     def __init__(
-        self, file: UnitTestFile, groups: Sequence[RuleGroup], test: RuleTest, pool: ThreadPoolExecutor
+        self,
+        file: UnitTestFile,
+        groups: Sequence[RuleGroup],
+        test: RuleTest,
+        pool: ThreadPoolExecutor,
+        open_engine: OpenEngine,
     ) -> None:
         self.file = file
         self.test = test
         self.samples = MemorySamples()
-        self.engine = MemoryEngine(self.samples, file.evaluation_interval_ms, pool)
+        self.engine = open_engine(test, self.samples, file.evaluation_interval_ms, pool)
         self.groups = [GroupEvaluation(group, test.external) for group in groups]
         self.loaded = 0  # intervals of the input series
 
