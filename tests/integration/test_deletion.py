@@ -156,7 +156,7 @@ def _delete_inside_of_days(p: Pipeline, never: Pipeline) -> None:
     send(p, lines())
     kept = [at for at in TIMES if not START_S <= at < END_S]
     send(never, [*lines(series=(0, 2)), *lines(kept, (1,))])
-    assert answers(p) != answers(never)
+    assert some(p) != some(never)
     result = delete(p, *(f'{name}{{n="1"}}' for name in EVERY), start_s=START_S, end_s=END_S)
     assert (result.series, result.start_s, result.end_s) == (4, START_S, END_S)
     assert result.rows > 4 * (len(TIMES) - len(kept))
@@ -246,12 +246,15 @@ def test_whole_days_where_others_write(store: Store, pair: tuple[Pipeline, Pipel
     assert catalog_of(fresh) == catalog_of(never)
 
 
-def test_many_series_by_a_table_of_ids(http_pair: tuple[Pipeline, Pipeline]) -> None:
+def test_many_series_by_a_table_of_ids(
+    http_pair: tuple[Pipeline, Pipeline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indexer.deletion.deleter.MAX_LISTED", 400)
     p, never = http_pair
-    many = [f"many:{i}|c|#id:{i},even:{i % 2}|T{TIMES[i % 3]}" for i in range(9_000)]
+    many = [f"many:{i}|c|#id:{i},even:{i % 2}|T{TIMES[i % 3]}" for i in range(1_000)]
     send(p, many)
     send(never, [line for line in many if "even:1" in line])
-    assert delete(p, 'many{even="0"}').series == 4_500
+    assert delete(p, 'many{even="0"}').series == 500
     query = ("sum(increase(many[3d]))", "count(increase(many[3d]))")
     assert answers(opened(p.store, p.tenant), query, (10,)) == answers(never, query, (10,))
     names = "SELECT name FROM system.tables WHERE database = currentDatabase()"
