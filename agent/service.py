@@ -27,9 +27,9 @@ import msgspec
 from agent.config.secrets import masked_url
 from agent.core.factory import open_core
 from agent.core.saved_gauges import SavedGauges, open_directory
-from agent.exposition.open_exposition import open_exposition
+from agent.exposition.open_exposition import let_describe, open_exposition
 from agent.forward.heartbeat_sender import AnswerHandlers, HeartbeatSender, LineCounts
-from agent.forward.open_metadata_sender import open_metadata_sender
+from agent.forward.open_metadata_sender import announce, open_metadata_sender
 from agent.forward.open_sending import OpenedSending, open_sending
 from agent.forward.spool.age import SpoolAge
 from agent.forward.spool.open_spool import open_bindings, open_spool, steady_clock
@@ -52,6 +52,8 @@ from agent.telemetry.top_series import top_series
 from agent.wire.frame import Sender
 
 if TYPE_CHECKING:
+    from agent.mapping.mapper import Mapper
+    from agent.mapping.mapping_reload import MappingReload
     from agent.receive.tls_listener import TlsAcceptor
 
 # The agent's own data has no reference cycles (agent/aggregate/state.py): searching for them in a million
@@ -102,8 +104,10 @@ def run(
                 on_reload=on_reload,
             )
     logs.setup()
-    with loop_signals(loop, on_reload), _little_garbage_collection():
+    actions = dict(on_reload)
+    with loop_signals(loop, actions), _little_garbage_collection():
         agent = Agent(settings, loop, start_wait_s)
+        actions.update(agent.reload_actions)
         try:
             agent.start()
             if ready:
@@ -169,13 +173,14 @@ class Agent:
         sending = open_sending(settings, self._spool, bindings, self._log)
         self._forwarder = sending.forwarder
         self._sends = settings.forward.sends
-        self._announcer = open_metadata_sender(
-            self._mapper if self._sends else None,
-            settings,
-            self._log,
-            sending.credentials,
-            sending.open_channel,
+        self._open_announcer = partial(
+            open_metadata_sender,
+            settings=settings,
+            log=self._log,
+            credentials=sending.credentials,
+            open_channel=sending.open_channel,
         )
+        self._announcer = self._open_announcer(self._mapper if self._sends else None)
         self._exposition = open_exposition(settings, self._mapper)
         tcp_tls = _acceptor("agent.tcp_tls", settings.tcp_tls, self._log)
         self._ops_tls = _acceptor("agent.ops_tls", settings.ops_tls, self._log)
@@ -187,6 +192,7 @@ class Agent:
         sender = _sender(settings)
         flushed_ms = whole_buckets(self._clock.now_ms())
         self._beats = self._heartbeats(sender, sending, flushed_ms)
+        self._mapping_reload = self._open_mapping_reload()
         self._sources = self._metric_sources()
         self._frames = FrameMaker(
             settings, loop, sender, self._sources, flushed_ms, lambda: self._inputs.behind, self._log
@@ -227,10 +233,37 @@ class Agent:
             clock=self._clock,
             state=self._state,
             mapper=self._mapper,
+            mapping_reload=self._mapping_reload,
             announcer=self._announcer,
             ops_tls=self._ops_tls,
             exposition=self._exposition,
         )
+
+    def _open_mapping_reload(self) -> MappingReload | None:
+        if self._mapper is None:
+            return None
+        from agent.mapping.mapping_reload import MappingReload  # only with a mapping file
+
+        return MappingReload(self._settings, self._mapper, self._take_mapper, self._log)
+
+    def _take_mapper(self, mapper: Mapper) -> None:
+        """Go on with the mapper of a changed file, and with its descriptions of metrics."""
+        if self._announcer:
+            self._announcer.forget()
+            announce(mapper, self._announcer)
+        elif announcer := self._open_announcer(mapper if self._sends else None):
+            self._announcer = self._sources.announcer = announcer
+            announcer.start()
+        if self._exposition:
+            self._exposition.described.forget()
+            let_describe(mapper, self._exposition)
+        self._core.remap(mapper)
+        self._mapper = self._sources.mapper = mapper
+
+    @property
+    def reload_actions(self) -> Mapping[str, ReloadAction]:
+        """The files that SIGHUP reads again."""
+        return {"mapping": self._mapping_reload} if self._mapping_reload else {}
 
     def start(self) -> None:
         """Bind all sockets, waiting for those in use, and start reading. Raises OSError."""

@@ -226,6 +226,11 @@ class SpoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     checkpoint_ms: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 0
 
 
+LogLevel = Literal["auto", "debug", "info", "warning", "error"]
+#: A logger of ours, or one inside it.
+LogPart = Annotated[str, msgspec.Meta(pattern=r"^(agent|indexer|shim)(\.[a-z0-9_]+)*$", max_length=100)]
+
+
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Section `[log]`: the log lines of each service, on stderr."""
 
@@ -233,7 +238,10 @@ class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: Literal["text", "json"] = "text"
     #: Lines below this level are left out: `debug`, `info`, `warning` or `error`; `auto` is `info` for the
     #: agent and `warning` for the others. A reload (SIGHUP) takes a changed level without a restart.
-    level: Literal["auto", "debug", "info", "warning", "error"] = "auto"
+    level: LogLevel = "auto"
+    #: Levels of single parts, by the names in the lines: `{"indexer.write" = "debug"}`; the longest name
+    #: counts. A reload takes them, too.
+    levels: dict[LogPart, LogLevel] = {}
 
 
 class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

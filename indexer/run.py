@@ -9,10 +9,11 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from agent.runtime.logs import Log
-from agent.runtime.reload_actions import ReloadAction, ReloadActions
+from agent.runtime.reload_actions import ReloadAction
 from agent.runtime.service_manager import ServiceManager
 from indexer.clickhouse.store import Store
 from indexer.clickhouse.wait_for_store import started
+from indexer.http.coalesced_reloads import CoalescedReloads
 from indexer.http.listening_sockets import START_WAIT_S
 from indexer.http.reload_signal import reloading
 from indexer.service import IndexerService
@@ -51,7 +52,7 @@ async def run(
             ready(service)
         manager.ready("receives frames and messages")
         manager.keep_alive(loop.call_later)
-        reloads = ReloadActions(Log("indexer.reload"))
+        reloads = CoalescedReloads(Log("indexer.reload"))
         if on_reload is not None:
             reloads.add("settings", on_reload)
         with reloading(reloads, stopping):

@@ -26,13 +26,14 @@ from aiohttp import web
 from agent.config.host_port import format_host_port, parse_host_port
 from agent.runtime.logs import Log
 from agent.runtime.program_version import program_version
-from agent.runtime.reload_actions import ReloadAction, ReloadActions
+from agent.runtime.reload_actions import ReloadAction
 from agent.runtime.service_manager import ServiceManager
 from indexer.access.grants import EntryError
 from indexer.clickhouse.store import Store, open_store
 from indexer.clickhouse.wait_for_store import started
 from indexer.deletion.deletion_request import DeletionRequest, DeletionResult
 from indexer.http.authenticator import Authenticator
+from indexer.http.coalesced_reloads import CoalescedReloads
 from indexer.http.handshake import ListenerTls, listener_tls
 from indexer.http.listening_sockets import START_WAIT_S, close, listen, port_of
 from indexer.http.reload_signal import reloading
@@ -98,7 +99,7 @@ class ShimService:
         socks: list[socket.socket] | None = None,
         metrics: ShimMetrics | None = None,
         beside: Beside | None = None,
-        reloads: ReloadActions | None = None,
+        reloads: CoalescedReloads | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -116,7 +117,7 @@ class ShimService:
         self._beside = beside
         self.metrics = metrics or ShimMetrics()
         self.metrics.build_info.labels(program_version()).set(1)
-        self.reloads = reloads or ReloadActions(Log("shim.reload"))
+        self.reloads = reloads or CoalescedReloads(Log("shim.reload"))
         self._notices = ServerNotices()
         self._owned: Store | None = None
         self._runner: Runner | None = None
@@ -175,7 +176,7 @@ class ShimService:
         work = TickWork(queries, slots, indexer.take_messages, self.metrics, self._notices, url)
         write = indexer.subscription_writes(settings.indexers)
         context = self._context(queries, work, slots, write, pool, authenticator, proxy)
-        house = open_house(store, queries.catalog, context.explorer, settings, self._beside)
+        house = open_house(store, queries.catalog, context.explorer, settings, self.reloads, self._beside)
         await self._listen(make_app(context, house), tls)
         await work.start(write, pool, self.reloads, self._ends)
         _log.info("listening url=%s tenancy=%s", self.url, settings.tenancy.mode)

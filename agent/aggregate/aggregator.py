@@ -125,6 +125,11 @@ class Aggregator:
         self._flushed_ms = -1
         self._refused: tuple[Reason, bytes] | None = None
 
+    def remap(self, mapper: Callable[[MetricKey], MetricKey | Skip]) -> None:
+        """Forget all heads, and ask another mapper about them."""
+        self._mapper = mapper
+        self._heads.clear()
+
     def take_refused(self) -> tuple[Reason, bytes] | None:
         """Return the last line refused since the last call, cut to SHOWN_BYTES, and the reason."""
         taken, self._refused = self._refused, None

@@ -52,6 +52,10 @@ class GenerationalCache(Generic[K, V]):
         old, young = self._old, self.young
         return [*list(old.items()), *list(young.items())]
 
+    def clear(self) -> None:
+        """Forget all entries."""
+        self._old, self.young = {}, {}
+
     def tick(self, now_ms: int) -> None:
         """Evict entries not used for `keep_ms` to `2 * keep_ms`; a clock set back restarts the age."""
         if now_ms < self._turn_ms or self._turn_ms == 0:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from agent.cli.explain import Explained, explain
+from agent.config.load import ConfigError
 from agent.mapping.open_mapper import open_mapper
 from agent.runtime.logs import Log
 from agent.settings import AgentSettings
@@ -30,6 +32,14 @@ class LineExplainer:
     def __init__(self, settings: AgentSettings) -> None:
         self._settings = settings
         self._mapper = open_mapper(settings, Log("explain"))
+
+    async def reload(self) -> Sequence[str]:
+        """Read the mapping file again, as the agent does; return its problems."""
+        try:
+            self._mapper = open_mapper(self._settings, Log("explain"))
+        except ConfigError as e:
+            return [str(e)]
+        return []
 
     def __call__(self, text: str) -> ExplainedText:
         """Return the results of the lines of a text, as if they arrived now."""

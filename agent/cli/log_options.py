@@ -10,13 +10,13 @@ from typing import Final, Protocol
 import msgspec
 
 from agent.config.load import ConfigError
-from agent.runtime.logs import Log, set_level, set_up_all
+from agent.runtime.logs import Log, set_level, set_levels, set_up_all
 from agent.settings import LogSettings
 
 #: The meaning of `log.level = "auto"`.
 AUTO_OF_AGENT: Final = logging.INFO
 AUTO_OF_SERVERS: Final = logging.WARNING
-_RELOADED: Final = "log.level"
+_RELOADED: Final = ("log.level", "log.levels")
 
 
 class HasLog(Protocol):
@@ -45,6 +45,7 @@ def log_overrides(args: argparse.Namespace) -> dict[str, str]:
 def set_up_logs(settings: LogSettings, auto: int) -> None:
     """Log this process to stderr as the settings say."""
     set_up_all(settings.format, settings.level, auto)
+    set_levels(settings.levels, auto)
 
 
 class SettingsReload:
@@ -65,9 +66,10 @@ class SettingsReload:
             found = self._read()
         except ConfigError as e:
             return str(e).splitlines()
-        if changed := [name for name in changed_names(self._started, found) if name != _RELOADED]:
+        if changed := [name for name in changed_names(self._started, found) if name not in _RELOADED]:
             self._log.warning("settings_changed", needs_restart=",".join(changed))
         set_level(found.log.level, self._auto)  # last, so that the line above is not left out
+        set_levels(found.log.levels, self._auto)
         return []
 
 

@@ -23,7 +23,8 @@ from agent.protocol.line import Ignored, MetricKey, Reason, Skip
 from agent.receive.receiver import DatagramReceiver, ReceiveOptions
 from agent.wire.frame import Frame, Sender
 
-#: Maps a new head, or drops its lines; called once per head (agent/mapping/mapper.py).
+#: Maps a new head, or drops its lines; called once per head (agent/mapping/mapper.py),
+#: and again after `remap`.
 KeyMapper = Callable[[MetricKey], MetricKey | Skip]
 
 
@@ -143,6 +144,12 @@ class Core(Protocol):
 
     def receive(self, socks: Sequence[socket.socket], options: ReceiveOptions) -> DatagramReceiver:
         """Start reading bound datagram sockets, and own them; several may share an address (SO_REUSEPORT)."""
+
+    def remap(self, mapper: KeyMapper) -> None:
+        """Forget all heads, and ask another mapper about them; for a core that was opened with one.
+
+        Open buckets stay as they are: a series that still has its name goes on in its cell.
+        """
 
     def export_last_values(self, now_ms: int) -> bytes:
         """Return records (agent/aggregate/last_values.py) of gauges that may get deltas; thread-safe.

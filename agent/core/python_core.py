@@ -78,6 +78,10 @@ class PythonCore:
         """Last values of gauges evicted because `max_last_values` was reached."""
         return self._aggregator.forgotten_last_values
 
+    def remap(self, mapper: KeyMapper) -> None:
+        """Forget all heads, and ask another mapper about them."""
+        self._aggregator.remap(mapper)
+
     def export_last_values(self, now_ms: int) -> bytes:
         """Return records of the last values of gauges that may get deltas."""
         return self._aggregator.export_last_values(now_ms)

@@ -36,6 +36,10 @@ class DescribedMetrics:
         if before is not None or len(self._lifetimes_s) < MAX_NAMES:
             self._lifetimes_s[name] = max(lifetime_s, before or 0.0)
 
+    def forget(self) -> None:
+        """Forget all metrics: a mapping file that changed describes them again. The default lifetime stays."""
+        self._described, self._lifetimes_s = {}, {}
+
     def described(self, name: str) -> MetricDescription:
         """Return the facts about an exposed name."""
         return self._described.get(name, _NOTHING)

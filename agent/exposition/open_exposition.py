@@ -25,11 +25,16 @@ def open_exposition(settings: AgentSettings, mapper: Mapper | None) -> Expositio
     if mapper is None:
         return Exposition(settings)
     opened = Exposition(settings, mapper.ttl_s)
+    let_describe(mapper, opened)
+    return opened
+
+
+def let_describe(mapper: Mapper, opened: Exposition) -> None:
+    """Let an exposition hear of the metrics of a mapping file."""
     for name, described in mapper.names():
         opened.described.describe(name, described)
     mapper.describe = _both(mapper.describe, opened.described.describe)
     mapper.keep = opened.described.keep
-    return opened
 
 
 _Describe = Callable[[str, MetricDescription], None]

@@ -89,6 +89,11 @@ class MetadataSender:
             self._known[name] = self._waiting[name] = merged
             self._changed.notify_all()
 
+    def forget(self) -> None:
+        """Forget all descriptions: a mapping file that changed has new ones."""
+        with self._changed:
+            self._known.clear()
+
     def counts(self) -> dict[str, float]:
         """Return how many metrics had each outcome (values of MetadataOutcome)."""
         return {told.value: self.told[told] for told in MetadataOutcome}

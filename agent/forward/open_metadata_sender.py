@@ -27,7 +27,12 @@ def open_metadata_sender(
     from agent.forward.metadata_sender import MetadataSender
 
     announcer = MetadataSender(settings, log, credentials=credentials, open_channel=open_channel)
+    announce(mapper, announcer)
+    return announcer
+
+
+def announce(mapper: Mapper, announcer: MetadataSender) -> None:
+    """Let the descriptions of a mapping file be sent, those of names without references at once."""
     for name, described in mapper.names():
         announcer.describe(name, described)
     mapper.describe = announcer.describe
-    return announcer

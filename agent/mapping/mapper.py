@@ -104,6 +104,10 @@ class Mapper:
         self._counts: Counter[MappingOutcome] = Counter()
         self._lock = threading.Lock()
 
+    def follow(self, before: Mapper) -> None:
+        """Go on with the counts of the mapper before: they are totals since the start."""
+        self._lock, self._counts = before._lock, before._counts
+
     def counts(self) -> dict[str, float]:
         """Return how many heads had each outcome (values of MappingOutcome) since the start."""
         return {result.value: self._counts[result] for result in MappingOutcome}

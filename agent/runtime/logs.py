@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from agent.runtime.log_formats import SAID, JsonLogFormat, TextLogFormat
@@ -83,10 +84,28 @@ def _is_shown(record: logging.LogRecord) -> bool:
 
 def set_level(level: Level, auto: int) -> None:
     """Leave out lines below a level from now on."""
-    number = auto if level == "auto" else logging.getLevelNamesMapping()[level.upper()]
+    number = _number(level, auto)
     for name in _OURS:
         logging.getLogger(name).setLevel(number)
     logging.getLogger().setLevel(max(number, logging.WARNING))
+
+
+def set_levels(levels: Mapping[str, Level], auto: int) -> None:
+    """Give single parts levels of their own from now on, and all others that of the whole."""
+    for name, logger in list(logging.Logger.manager.loggerDict.items()):
+        if isinstance(logger, logging.Logger) and "." in name and name.partition(".")[0] in _OURS:
+            logger.setLevel(logging.NOTSET)
+    for name, level in levels.items():
+        logging.getLogger(_logger_of(name)).setLevel(_number(level, auto))
+
+
+def _logger_of(part: str) -> str:
+    """Return the logger of a part: those of the agent begin with `meterhouse`."""
+    return f"meterhouse.{part}" if part.partition(".")[0] == "agent" else part
+
+
+def _number(level: Level, auto: int) -> int:
+    return auto if level == "auto" else logging.getLevelNamesMapping()[level.upper()]
 
 
 def setup(level: int = logging.INFO) -> None:

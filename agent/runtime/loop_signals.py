@@ -13,22 +13,23 @@ from agent.runtime.loop import Loop
 from agent.runtime.reload_actions import Hangup, ReloadAction, ReloadActions
 
 #: SIGHUP does not read these again.
-_NEEDS_RESTART: Final = "settings and the mapping"
+_NEEDS_RESTART: Final = "settings"
 
 
 @contextlib.contextmanager
 def loop_signals(loop: Loop, on_reload: Mapping[str, ReloadAction]) -> Iterator[None]:
-    """Handle the signals while the block runs; only the main thread can."""
+    """Handle the signals while the block runs; only the main thread can. `on_reload` may still grow."""
     if threading.current_thread() is not threading.main_thread():
         yield  # signals belong to the main thread
         return
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     before = [signal.signal(number, lambda *_: loop.stop()) for number in numbers[:2]]
-    hangup, reloads = Hangup(), ReloadActions(logs.Log(), _NEEDS_RESTART)
-    for name, action in on_reload.items():
-        reloads.add(name, action)
+    hangup = Hangup()
 
     def run() -> None:
+        reloads = ReloadActions(logs.Log(), _NEEDS_RESTART)
+        for name, action in on_reload.items():
+            reloads.add(name, action)
         reloads.run_at_once()
 
     def hung_up(*_: object) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from agent.forward.metadata_sender import MetadataSender
     from agent.forward.spool.timers import SpoolTimers
     from agent.mapping.mapper import Mapper  # only with a mapping file: it costs memory
+    from agent.mapping.mapping_reload import MappingReload
     from agent.receive.tls_listener import TlsAcceptor
 
 
@@ -53,6 +54,7 @@ FAMILIES: Final = tuple(
         ("skipped_lines_total", "Events, service checks, and lines that a mapping drops.", "kind"),
         ("ignored_fields_total", "Fields and tags of good lines that were left out.", "reason"),
         ("mapped_heads_total", "Series spellings mapped by agent.mapping, by result.", "result"),
+        ("mapping_reloads_total", "Reloads of agent.mapping, by result.", "result"),
         (
             "metadata_total",
             "Metrics whose help, unit or buckets were sent, by outcome.",
@@ -239,6 +241,7 @@ class MetricSources(msgspec.Struct, kw_only=True):
     clock: Clock
     state: SavedStateStats
     mapper: Mapper | None = None
+    mapping_reload: MappingReload | None = None
     timers: SpoolTimers | None = None
     announcer: MetadataSender | None = None
     ops_tls: TlsAcceptor | None = None
@@ -288,6 +291,7 @@ def _lines(s: MetricSources) -> dict[str, Values]:
         "bad_lines_total": bad,
         "skipped_lines_total": {skip.value: stats.skipped[skip] for skip in Skip if skip is not Skip.EMPTY},
         "mapped_heads_total": s.mapper.counts() if s.mapper else {},
+        "mapping_reloads_total": s.mapping_reload.counts() if s.mapping_reload else {},
         "metadata_total": s.announcer.counts() if s.announcer else {},
         "ignored_fields_total": {ignored.value: stats.ignored[ignored] for ignored in Ignored},
         "overflow_lines_total": stats.overflow_lines,

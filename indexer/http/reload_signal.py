@@ -7,21 +7,21 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from agent.runtime.reload_actions import Hangup, ReloadActions
+from agent.runtime.reload_actions import Hangup
+from indexer.http.coalesced_reloads import CoalescedReloads
 
 
 @contextmanager
-def reloading(reloads: ReloadActions, stop: asyncio.Event) -> Iterator[None]:
-    """Run the actions at each SIGHUP, one run after the other; set `stop` where the terminal is gone.
+def reloading(reloads: CoalescedReloads, stop: asyncio.Event) -> Iterator[None]:
+    """Run the actions after each SIGHUP; set `stop` where the terminal is gone.
 
     Off the main thread there are no signals, and this does nothing.
     """
-    loop, hangup, lock = asyncio.get_running_loop(), Hangup(), asyncio.Lock()
+    loop, hangup = asyncio.get_running_loop(), Hangup()
     running: set[asyncio.Task[None]] = set()
 
     async def run() -> None:
-        async with lock:
-            await reloads.run()
+        await reloads.run()
 
     def received() -> None:
         if hangup.is_of_terminal():
@@ -40,3 +40,4 @@ def reloading(reloads: ReloadActions, stop: asyncio.Event) -> Iterator[None]:
             loop.remove_signal_handler(signal.SIGHUP)
         for task in running:
             task.cancel()
+        reloads.cancel()

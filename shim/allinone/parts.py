@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from agent.runtime.reload_actions import ReloadActions
+from indexer.http.coalesced_reloads import CoalescedReloads
 
 #: Shows the status until it is cancelled.
 StatusLoop = Callable[[], Coroutine[Any, Any, None]]
@@ -27,4 +27,4 @@ class Running:
 
     banner: str
     status_line: StatusLoop | None
-    reloads: ReloadActions
+    reloads: CoalescedReloads

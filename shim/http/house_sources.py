@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from agent.cli.line_explainer import LineExplainer
+from agent.runtime.reload_actions import ReloadActions
 from agent.settings import AgentSettings
 from indexer.clickhouse.store import Store
 from shim.catalog import Catalog, MetadataQueries
@@ -132,12 +133,19 @@ def open_house(
     catalog: Catalog,
     described: MetadataQueries,
     settings: ShimSettings,
+    reloads: ReloadActions,
     beside: Beside | None = None,
 ) -> House:
-    """Return the sources. Raises ConfigError for a mapping file, TlsError for certificates."""
+    """Return the sources; a reload reads the mapping file again.
+
+    Raises ConfigError for a mapping file, TlsError for certificates.
+    """
+    explain = LineExplainer(beside.settings if beside else AgentSettings())
+    if beside and beside.settings.mapping:
+        reloads.add("mapping", explain.reload)
     return House(
         metrics=MetricIndex(store, catalog, described, settings),
-        explain=LineExplainer(beside.settings if beside else AgentSettings()),
+        explain=explain,
         agents=beside.agents if beside else RemoteAgents(settings.indexers),
         agent=beside.agent if beside else lambda: _NO_AGENT,
         store=lambda: disk(store),

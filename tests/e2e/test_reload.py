@@ -46,10 +46,19 @@ def test_rules_are_read_at_once_and_nothing_ends(start: Starter, tmp_path: Path)
     assert groups() == ["other"]
 
 
-def test_an_agent_goes_on(start: Starter) -> None:
-    agent, _ = start_agent(start, "http://127.0.0.1:9", "one")
+def test_an_agent_goes_on(start: Starter, tmp_path: Path) -> None:
+    """It reads its mapping file again, and keeps the one before if the new one has an error."""
+    file = tmp_path / "mapping.yml"
+    file.write_text("mappings: [{match: a, name: b}]")
+    agent, _ = start_agent(start, "http://127.0.0.1:9", "one", {"METERHOUSE_AGENT__MAPPING": str(file)})
+    agent.find(r" mapping file=\S+ rules=1 ")
+    file.write_text("mappings: [{match: a, name: c}, {match: d, name: e}]")
     agent.signal_group(signal.SIGHUP)
-    agent.find(r"reload_ended reloaded=settings .*needs_restart='settings and the mapping'")
+    agent.find(r" mapping file=\S+ rules=2 ")
+    agent.find(r"reload_ended reloaded=settings,mapping failed=nothing .*needs_restart=settings")
+    file.write_text("mappings: [{mach: a}]")
+    agent.signal_group(signal.SIGHUP)
+    agent.find(r"reload_failed what=mapping problems=1 .*the mapping before is kept")
 
 
 def test_logs_are_json_and_a_reload_takes_their_level(start: Starter, tmp_path: Path) -> None:

@@ -383,6 +383,24 @@ cdef class NativeCore:
                 now_ms + self.core.future_ms,
             )
 
+    def remap(self, mapper not None):
+        """Forgets all heads, and asks another mapper about them. Raises ValueError for a core without one."""
+        cdef Shard *shard
+        if self.mapping is None:
+            raise ValueError("the core was opened without a mapper")
+        (<Mapping>self.mapping).mapper = mapper  # first: a head that is made meanwhile is forgotten, too
+        with nogil:
+            for i in range(self.core.shard_count):
+                shard = &self.core.shards[i]
+                pthread_mutex_lock(&shard.lock)
+                shard_turn(shard)
+                shard_turn(shard)
+                while shard.sweeps:  # limits of series are for those of the new mapper
+                    shard_sweep(shard, IDLE_SWEEP_SLOTS)
+                    pthread_mutex_unlock(&shard.lock)  # receivers go on between two steps
+                    pthread_mutex_lock(&shard.lock)
+                pthread_mutex_unlock(&shard.lock)
+
     def sweep(self):
         """Frees at once all that is to be forgotten; else a part of it goes with every flush and batch."""
         cdef Shard *shard

@@ -2,7 +2,7 @@
 #
 # Owns the way there and back. The head is refused here first if it is bad, so that bad lines never wait for
 # the interpreter; then agent/protocol/line.py parses it once more for the mapper (agent/mapping/mapper.py), and its
-# result is remembered with the head. The caller holds its shard's lock: a mapper must not use the core, and
+# result is remembered with the head, until `remap`. The caller holds its shard's lock: a mapper must not use the core, and
 # a thread that holds the interpreter's lock gives it up before waiting for a shard.
 
 

@@ -15,6 +15,7 @@ from agent.forward.metadata_sender import MetadataSender
 from agent.forward.spool.record import EncodedFrame
 from agent.forward.spool.spool import Spool
 from agent.mapping.config_file import parse
+from agent.mapping.mapping_reload import MappingReload
 from agent.net.sockets import AddressError, bind, split_host_port
 from agent.protocol.line import Kind, Limits, MetricKey, Reason
 from agent.receive.receiver import ReceiveCounters
@@ -100,6 +101,7 @@ def test_every_family_has_its_numbers() -> None:
     s = sources(inputs)
     s.mapper = parse("mappings: [{match: x, name: y}]").mapper(Limits())
     s.mapper(MetricKey(Kind.COUNTER, "x", ()))
+    s.mapping_reload = MappingReload(AgentSettings(mapping="m.yml"), s.mapper, lambda _: None, Log())
     s.announcer = MetadataSender(AgentSettings(), Log())
     s.announcer.describe("x" * 5_000, MetricDescription("too long a name"))
     s.core.add(b"x:1|c\nx:nan|c\n_sc|a|0\nx:1|c|y\nx:1|c|T1\nx:1|c|T9999999999", T)
@@ -125,6 +127,7 @@ def test_every_family_has_its_numbers() -> None:
         "clamped_lines_total{edge=future}": 1,
         "mapped_heads_total{result=mapped}": 1,
         "mapped_heads_total{result=dropped}": 0,
+        "mapping_reloads_total{result=failed}": 0,
         "metadata_total{outcome=sent}": 0,
         "metadata_total{outcome=dropped}": 1,
         "packets_total{listener=udp}": 5,

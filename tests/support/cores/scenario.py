@@ -26,9 +26,12 @@ START_MS: Final = 1_700_000_000_000
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One call of the core; for `frames` all frames are taken, for `restart` another core goes on."""
+    """One call of the core; for `frames` all frames are taken, for `restart` another core goes on.
 
-    what: Literal["add", "flush", "flush_all", "frames", "restart"]
+    For `remap` the mapping file changes, if there is one.
+    """
+
+    what: Literal["add", "flush", "flush_all", "frames", "restart", "remap"]
     now_ms: int = 0
     data: bytes = b""
 
@@ -55,21 +58,34 @@ mappings:
 - {match: ä, name: ä, gauge_deltas: plus}
 - {match: "x+", match_type: regex, name: a, labels: {k: "$0"}, honor_labels: true, timer_unit: ms}
 """
+#: The file after a change: each rule of the former is gone or means something else.
+CHANGED: Final = """
+mappings:
+- {match: "drop.*", name: kept, labels: {n: $1}}
+- {match: b, action: drop}
+- {match: a.b, match_metric_type: counter, metric_type: distribution, name: b}
+- {match: ä, name: ä, gauge_deltas: never, scale: 2}
+- {match: "x+", match_type: regex, name: mapped.b}
+"""
 _DELTAS: Final[tuple[GaugeDeltas, ...]] = ("auto", "auto", "signed", "signed", "plus", "never")
 
 
 @cache
-def _rules() -> tuple[Rule, ...]:
-    return parse(MAPPING).rules
+def _rules(text: str) -> tuple[Rule, ...]:
+    return parse(text).rules
 
 
 def outcome(core: str, scenario: Scenario) -> list[Any]:
     """Run a scenario, and return the results of one core."""
-    mapper = Mapper(_rules(), scenario.settings.lines) if scenario.mapped else None
-    return [*_outcome(core, scenario, mapper), mapper.counts() if mapper else None]
+    limits = scenario.settings.lines
+    mappers = [Mapper(_rules(text), limits) for text in (MAPPING, CHANGED)] if scenario.mapped else []
+    for mapper in mappers[1:]:
+        mapper.follow(mappers[0])
+    return [*_outcome(core, scenario, mappers), mappers[0].counts() if mappers else None]
 
 
-def _outcome(name: str, scenario: Scenario, mapper: Mapper | None) -> Iterator[Any]:
+def _outcome(name: str, scenario: Scenario, mappers: list[Mapper]) -> Iterator[Any]:
+    mapper = mappers[0] if mappers else None
     core = new_core(name, scenario.settings, mapper)
     for step in scenario.steps:
         match step.what:
@@ -82,6 +98,10 @@ def _outcome(name: str, scenario: Scenario, mapper: Mapper | None) -> Iterator[A
                 yield "flush_all", step.now_ms, core.flush_all(step.now_ms), core.live_series
             case "frames":
                 yield "rows", take_rows(core, max_rows=7)
+            case "remap":
+                if mapper is not None:
+                    mapper = mappers[1] if mapper is mappers[0] else mappers[0]
+                    core.remap(mapper)
             case "restart":
                 core.flush_all(step.now_ms)
                 yield "rows", take_rows(core)
@@ -112,7 +132,13 @@ def make(seed: int, steps: int = 24) -> Scenario:
                 out.append(Step("flush_all" if r.random() < 0.4 else "frames", now_ms))
             case _:
                 out.append(Step("add", now_ms, maker.packet(now_ms)))
-    return Scenario(_settings(r), r.random() < 0.15, tuple(out))
+    settings, mapped = _settings(r), r.random() < 0.15
+    unlimited = settings.aggregate.max_metric_series > 5  # else it counts when a series is forgotten
+    if mapped and unlimited:  # after all else, so that the other steps of a seed stay
+        for _ in range(r.randrange(4)):
+            at = r.randrange(1, len(out))
+            out.insert(at, Step("remap", out[at - 1].now_ms))
+    return Scenario(settings, mapped, tuple(out))
 
 
 def _pause_ms(r: Random) -> int:

@@ -32,6 +32,31 @@ def test_the_level_is_taken(caplog: pytest.LogCaptureFixture) -> None:
         assert logging.getLogger("a.library").getEffectiveLevel() == max(number, logging.WARNING)
 
 
+def test_single_parts_have_levels_of_their_own(caplog: pytest.LogCaptureFixture) -> None:
+    levels = "{'indexer.write' = 'debug', agent = 'error', 'shim.rules' = 'auto'}"
+    text = f"log = {{level = 'warning', levels = {levels}}}"
+    assert reload(text, caplog)[0] == []
+    for name, number in {
+        "indexer.write.batcher": logging.DEBUG,
+        "indexer.service": logging.WARNING,
+        "meterhouse.agent": logging.ERROR,
+        "shim.rules.ticks": logging.INFO,
+        "shim.http": logging.WARNING,
+    }.items():
+        assert logging.getLogger(name).getEffectiveLevel() == number, name
+    assert reload("log.levels = {'indexer.write' = 'error'}", caplog)[0] == []
+    for name, number in {"indexer.write.batcher": logging.ERROR, "meterhouse.agent": logging.INFO}.items():
+        assert logging.getLogger(name).getEffectiveLevel() == number, name
+    assert reload("", caplog)[0] == []
+    assert logging.getLogger("indexer.write.batcher").getEffectiveLevel() == logging.INFO
+
+
+@pytest.mark.parametrize("part", ["aiohttp", "indexer.", "Shim", "indexer write"])
+def test_a_part_of_another_form_is_refused(part: str, caplog: pytest.LogCaptureFixture) -> None:
+    (problem,) = reload(f"log.levels = {{'{part}' = 'debug'}}", caplog)[0]
+    assert "log.levels" in problem
+
+
 def test_others_are_named_without_their_values(caplog: pytest.LogCaptureFixture) -> None:
     text = "log = {format = 'json', level = 'info'}\n[agent.forward]\ntoken = 'hidden-word'\n[indexer]\nx = 1"
     problems, lines = reload(text, caplog)
