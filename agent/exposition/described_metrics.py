@@ -37,7 +37,7 @@ class DescribedMetrics:
             self._lifetimes_s[name] = max(lifetime_s, before or 0.0)
 
     def forget(self) -> None:
-        """Forget all metrics: a mapping file that changed describes them again. The default lifetime stays."""
+        """Forget all metrics, as a changed mapping file describes them again; the default lifetime stays."""
         self._described, self._lifetimes_s = {}, {}
 
     def described(self, name: str) -> MetricDescription:
