@@ -15,6 +15,8 @@ from indexer.write.accepted_frame import AcceptedFrame
 
 #: Seconds of the rate that may be used at once: agents flush together, every ten seconds.
 _BURST_S: Final = 10.0
+#: ... and by a process that has just started: one that is killed again and again makes no more parts.
+_FIRST_S: Final = 3.0
 #: A batch waits no longer, whatever the one before it made: agents wait for an answer for 10 s.
 _MAX_WAIT_S: Final = 7.0
 #: Parts of a batch that are no rows: its claims, its identities, its heartbeats, new strings and series.
@@ -33,7 +35,7 @@ class PartsPace:
 
     def __init__(self, per_s: float) -> None:
         self._per_s = per_s
-        self._left = _BURST_S * per_s
+        self._left = _FIRST_S * per_s
         self._at_ms = 0
 
     def wait_ms(self, now_ms: int) -> int:

@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--indexers", type=int, default=3)
     parser.add_argument("--shims", type=int, default=2)
     parser.add_argument("--series", type=int, default=10, help="of each type and simulated agent")
-    parser.add_argument("--every", type=float, default=6.0, help="seconds between two kills, about")
+    parser.add_argument("--every", type=float, default=10.0, help="seconds between two kills, about")
     args = parser.parse_args(argv)
     print(f"# {machine()}: {' '.join(sys.argv[1:])}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="meterhouse-cluster-"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,12 +18,12 @@ from tests.faults.actors.processes import Actor
 from tests.support.foreign_redis import FOREIGN, heal
 from tests.support.redis_server import RedisServer
 
-#: Two ticks a bucket; each adds 1 to a counter.
-TICKS_PER_BUCKET: Final = 2
+#: One tick a bucket, which adds 1 to a counter.
+TICKS_PER_BUCKET: Final = 1
 _RULES: Final = """
 groups:
 - name: ticks
-  interval: 5s
+  interval: 10s
   rules:
   - record: ticked
     expr: vector(1)
@@ -102,6 +103,7 @@ class Services:
     """Indexers, shims and Redis; `count_redis` sums their metrics of Redis over all their runs."""
 
     def __init__(self, folder: Path, dsn: str, indexers: int, shims: int) -> None:
+        self._folder = folder
         self.redis = KilledRedis(folder)
         self.indexers = Indexers(folder, indexers, dsn)
         for actor in self.indexers.actors:
@@ -128,6 +130,13 @@ class Services:
         """Kill a process."""
         self.count_redis(name)
         self.actors[name].kill()
+
+    def missed_ticks(self) -> int:
+        """Return the ticks that shims gave up as late: their group took longer than its interval."""
+        texts = (file.read_text(errors="replace") for file in self._folder.glob("shim-*.log"))
+        return sum(
+            int(n) for text in texts for n in re.findall(r"event=rule_ticks_missed .* ticks=(\d+)", text)
+        )
 
     def count_redis(self, name: str) -> None:
         """Add the metrics of Redis of the present run of a process."""

@@ -35,10 +35,24 @@ def test_rows_of_many_days_do_not_stop_the_next_batch_for_long() -> None:
 def test_a_burst_goes_at_once_and_no_rate_means_no_wait() -> None:
     pace = PartsPace(3.0)
     assert pace.wait_ms(5_000) == 0
-    pace.made(29, 5_000)
+    pace.made(8, 5_000)
     assert pace.wait_ms(5_000) == 0
-    pace.made(16, 5_000)
-    assert 5_000 <= pace.wait_ms(5_000) <= 5_001
+    assert pace.wait_ms(60_000) == 0
+    pace.made(29, 60_000)
+    assert pace.wait_ms(60_000) == 0
+    pace.made(16, 60_000)
+    assert 5_000 <= pace.wait_ms(60_000) <= 5_001
     none = PartsPace(0.0)
     none.made(10_000, 5_000)
     assert none.wait_ms(5_000) == 0
+
+
+def test_kills_make_no_more_parts() -> None:
+    """A process lasts 20 s, makes as many parts as it may, and another one takes its place."""
+    made, now_ms = 0, 1_000
+    for _ in range(30):
+        pace, end_ms = PartsPace(3.0), now_ms + 20_000
+        while (now_ms := now_ms + max(pace.wait_ms(now_ms), 50)) < end_ms:
+            pace.made(20, now_ms)
+            made += 20
+    assert made <= 30 * (3 * 20 + 9 + 20)
