@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -47,6 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     if not report["exact"]:
         print(f"# logs: {folder}", file=sys.stderr)
         return 1
+    shutil.rmtree(folder, ignore_errors=True)
     return 0
 
 

@@ -18,16 +18,16 @@ from tests.faults.actors.processes import Actor
 from tests.support.foreign_redis import FOREIGN, heal
 from tests.support.redis_server import RedisServer
 
-#: One tick a bucket, which adds 1 to a counter.
-TICKS_PER_BUCKET: Final = 1
-_RULES: Final = """
+#: Seconds between two ticks, each of which adds 1 to a counter. They are INSERTs of their own, and so few.
+TICK_S: Final = 30
+_RULES: Final = f"""
 groups:
 - name: ticks
-  interval: 10s
+  interval: {TICK_S}s
   rules:
   - record: ticked
     expr: vector(1)
-    labels: {__type__: counter}
+    labels: {{__type__: counter}}
 """
 #: Metrics whose values say how often Redis was not of use.
 _OF_REDIS: Final = (

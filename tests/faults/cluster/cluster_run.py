@@ -23,7 +23,7 @@ from tests.bench.many_agents import Told, Work, simulate
 from tests.bench.many_indexers import parts_made
 from tests.e2e.product import Api, get, wait_for
 from tests.faults.cluster.answer_watch import QUERIES, AnswerWatch, counting
-from tests.faults.cluster.cluster_processes import TICKS_PER_BUCKET, Services
+from tests.faults.cluster.cluster_processes import TICK_S, Services
 from tests.faults.cluster.kill_plan import REDIS, Event, plan
 from tests.faults.cluster.killed_agents import KilledAgent
 from tests.faults.cluster.line_truth import Difference, LineTruth
@@ -266,25 +266,23 @@ class ClusterRun:
         return found
 
     def _wrong_ticks(self, began_s: float) -> tuple[list[str], int]:
-        """Return the buckets that do not have their ticks of the rule group once each, and how many lack one.
+        """Return the intervals that do not have their tick of the rule group once, and how many lack it.
 
         A group that takes longer than its interval gives late ticks up, and says so: these are not wrong.
         """
-        first_s, last_s = (int(at) // _BUCKET_S * _BUCKET_S for at in (began_s + 20, time.time()))
+        first_s, last_s = (int(at) // TICK_S * TICK_S for at in (began_s + 2 * TICK_S, time.time()))
         if first_s > last_s:
-            return [], 0  # the run was too short for a whole bucket
+            return [], 0  # the run was too short for a whole interval
         api = self._services.shims.apis[0]
         newest = "max(meterhouse_rule_group_last_tick_seconds)"
-        wait_for(
-            lambda: (api.one(newest, time.time()) or 0) >= last_s + _BUCKET_S, "ticks of all time", _PATIENT_S
-        )
-        query, expected = "sum(increase(ticked[10s]))", float(TICKS_PER_BUCKET)
-        buckets = range(first_s, last_s + 1, _BUCKET_S)
+        wait_for(lambda: (api.one(newest, time.time()) or 0) >= last_s, "ticks of all time", _PATIENT_S)
+        query = f"sum(increase(ticked[{TICK_S}s]))"
+        ends = range(first_s, last_s + 1, TICK_S)
 
         def look() -> tuple[list[str], int]:
-            got = api.range(query, first_s, last_s, _BUCKET_S).get((), {})
-            wrong = [f"{at}: {got.get(at, 0):g}" for at in buckets if got.get(at, 0) > expected]
-            missing = [f"{at}: {got.get(at, 0):g}" for at in buckets if got.get(at, 0) < expected]
+            got = api.range(query, first_s, last_s, TICK_S).get((), {})
+            wrong = [f"{at}: {got.get(at, 0):g}" for at in ends if got.get(at, 0) > 1]
+            missing = [f"{at}: {got.get(at, 0):g}" for at in ends if got.get(at, 0) < 1]
             said = self._services.missed_ticks()
             return wrong + (missing if len(missing) > said else []), len(missing)
 
