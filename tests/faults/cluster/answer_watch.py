@@ -96,7 +96,7 @@ class AnswerWatch:
         return True
 
     def _comes_back(self, query: str, at_s: float, best: float) -> bool:
-        """Return whether an answer is soon what it was."""
+        """Return whether an answer soon reaches its former value again."""
         self.briefly_back += 1
         end = time.monotonic() + _BRIEF_S
         while time.monotonic() < end and not self._stopped.wait(0.5):
