@@ -8,16 +8,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import markdown
 import msgspec
 import pytest
 
 from agent.settings import AgentSettings
 from indexer.settings import Settings
 from shim.settings import ShimSettings
-from tests.support.docs_site import pages, titles
+from tests.support.docs_site import pages, staged, titles
 from tests.support.markdown import ROOT
+from tests.support.site_check import Page
 
 DOCUMENTS: Final = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SOURCES: Final = {source: name for name, source in pages().items()} | {ROOT / "README.md": "index.md"}
 _FENCE: Final = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _LINK: Final = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _PATH: Final = re.compile(r"`((?:\.ci|agent|deploy|docs|indexer|shim|tests)/[\w./-]*|meterhouse\.py)`")
@@ -64,6 +67,18 @@ def test_lists_and_tables_begin_after_a_blank_line(document: Path) -> None:
             )
             inside = bool(line) and (starts or inside)
             before = line.strip()
+
+
+@pytest.mark.parametrize("name", sorted(pages()))
+def test_the_site_can_show_it(name: str) -> None:
+    """The site's Markdown has fewer forms than GitHub's: none is left as text."""
+    source = pages()[name]
+    written, _ = staged(name, source.read_text(), source.parent, SOURCES)
+    page = Page()
+    page.feed(
+        f"<article>{markdown.markdown(written, extensions=['tables', 'pymdownx.superfences'])}</article>"
+    )
+    assert page.odd == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=by_name)
