@@ -208,6 +208,22 @@ async def test_a_tick_is_recorded_when_its_buckets_are_complete(w: World) -> Non
     assert sorted(w.at_tick("job:hits:max", tick + 60).values()) == [3, 6]
 
 
+async def test_a_query_offset_moves_queries_and_samples_into_the_past(w: World) -> None:
+    """Its buckets have been complete for long, so a tick waits for nothing."""
+    shim, tick = await w.started(RECORD.replace("interval: 1m", "interval: 1m\n  query_offset: 2m"), 241)
+    await w.at(shim, tick - 0.5)
+    (runner,) = shim.runners.values()
+    assert runner.last_s == T + tick - 60
+    await w.at(shim, tick)
+    assert runner.last_s == T + tick
+    at = tick - 120
+    assert sorted(w.at_tick("job:hits:increase1m", at).values()) == [3, 6]
+    for second in (at, tick):
+        times = w.at_tick("timestamp(job:hits:increase1m)", second)
+        assert list(times.values()) == [T + at, T + at], second
+    assert list(w.at_tick("timestamp(job:hits:increase1m)", at - 1).values()) == [T + at - 60] * 2
+
+
 async def test_a_counter_is_recorded_so_that_its_windows_add_up(w: World) -> None:
     shim, tick = await w.started(RECORD, 61)
     for minute in range(10):
