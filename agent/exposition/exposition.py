@@ -109,7 +109,7 @@ def _zipped(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Join small pieces."""
+    """Join small pieces; none is empty."""
     held, size = list[bytes](), 0
     for piece in pieces:
         held.append(piece)
@@ -117,5 +117,5 @@ def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
         if size >= _SENT_AT_ONCE:
             yield b"".join(held)
             held, size = [], 0
-    if held:
+    if size:
         yield b"".join(held)

@@ -22,55 +22,91 @@ _DOUBLE: Final = struct.Struct("<d")
 #: Up to this number, empty buckets take less than a new span.
 _MAX_GAP: Final = 2
 _MAX_EXACT: Final = 2.0**53
+#: Numbers below this are one byte; all keys of fields are.
+_LARGE: Final = 0x80
+_SMALL: Final = tuple(bytes((value,)) for value in range(_LARGE))
 
 
 def protobuf_of(families: Sequence[ShownFamily], *, utf8: bool) -> Iterator[bytes]:
     """Yield the messages of families, each after its length."""
-    names = WrittenNames(utf8=utf8)
+    writer = _Writer(utf8=utf8)
     for family in families:
-        head = _text(1, names.metric(family.name)) + _text(2, family.described.help)
-        pieces = [head + _number(3, _TYPES[family.type])]
-        bounds = classic_bounds(family) if family.type == "histogram" else []
+        pieces = [writer.head(family)]
+        bounds = writer.bounds(family)
         for piece in family.pieces():
-            pieces.append(b"".join([_message(4, _metric(key, value, names, bounds)) for key, value in piece]))
+            pieces.append(b"".join([_message(4, writer.metric(key, value, bounds)) for key, value in piece]))
             yield b""  # nothing is ready: the length comes first
         yield _varint(sum(map(len, pieces)))
         yield from pieces
 
 
-def _metric(key: SeriesKey, value: Shown, names: WrittenNames, bounds: Sequence[ClassicBound]) -> bytes:
-    labels = [
-        _message(1, _text(1, names.label(key[at])) + _text(2, key[at + 1])) for at in range(1, len(key), 2)
-    ]
-    match value:
-        case CounterTotal():
-            shown = _message(3, _double(1, value.highest) + _time(3, value.created_s))
-        case GaugeValue():
-            shown = _message(2, _double(1, value.value))
-        case SetSize():
-            shown = _message(2, _double(1, value.size))
-        case HistogramTotal():
-            shown = _message(7, _histogram(value, bounds))
-    return b"".join((*labels, shown))
+#: A boundary, and its encoded field.
+_Bounds = Sequence[tuple[ClassicBound, bytes]]
 
 
-def _histogram(value: HistogramTotal, bounds: Sequence[ClassicBound]) -> bytes:
-    whole = value.whole and value.count < _MAX_EXACT
-    parts = [
-        _number(1, int(value.count)) if whole else _double(4, value.count),
-        _double(2, value.sum),
-        *(
-            _message(3, _number(1, count) + _double(2, bound.upper))
-            for bound, count in zip(bounds, counts_up_to(value, bounds), strict=False)
-        ),
-        _signed(5, value.schema),
-        _double(6, 0.0),
-        _number(7, int(value.zero)) if whole else _double(8, value.zero),
-        _side(value.negative, 9, whole=whole),
-        _side(value.positive, 12, whole=whole),
-        _time(15, value.created_s),
-    ]
-    return b"".join(parts)
+class _Writer:
+    """Encodes families; keeps the parts that many series share."""
+
+    def __init__(self, *, utf8: bool) -> None:
+        self._names = WrittenNames(utf8=utf8)
+        self._label_names: dict[str, bytes] = {}
+        self._times: dict[float, bytes] = {}
+
+    def head(self, family: ShownFamily) -> bytes:
+        """Return the fields of a family besides its series."""
+        name, help_ = self._names.metric(family.name), family.described.help
+        return _text(1, name) + _text(2, help_) + _number(3, _TYPES[family.type])
+
+    def bounds(self, family: ShownFamily) -> _Bounds:
+        """Return the boundaries of a family."""
+        found = classic_bounds(family) if family.type == "histogram" else []
+        return [(bound, _double(2, bound.upper)) for bound in found]
+
+    def metric(self, key: SeriesKey, value: Shown, bounds: _Bounds) -> bytes:
+        """Return the message of one series."""
+        parts = [self._label(key[at], key[at + 1]) for at in range(1, len(key), 2)]
+        match value:
+            case CounterTotal():
+                parts.append(
+                    _message(3, _double(1, value.highest) + _message(3, self._time(value.created_s)))
+                )
+            case GaugeValue():
+                parts.append(_message(2, _double(1, value.value)))
+            case SetSize():
+                parts.append(_message(2, _double(1, value.size)))
+            case HistogramTotal():
+                parts.append(_message(7, self._histogram(value, bounds)))
+        return b"".join(parts)
+
+    def _label(self, name: str, value: str) -> bytes:
+        first = self._label_names.get(name)
+        if first is None:
+            first = self._label_names[name] = _text(1, self._names.label(name))
+        return _message(1, first + _text(2, value))
+
+    def _time(self, seconds: float) -> bytes:
+        found = self._times.get(seconds)
+        if found is None:
+            whole = int(seconds)
+            found = _number(1, whole) + _number(2, round((seconds - whole) * 1e3) * 1_000_000)
+            self._times[seconds] = found
+        return found
+
+    def _histogram(self, value: HistogramTotal, bounds: _Bounds) -> bytes:
+        whole = value.whole and value.count < _MAX_EXACT
+        counts = counts_up_to(value, [bound for bound, _ in bounds])
+        parts = [
+            _number(1, int(value.count)) if whole else _double(4, value.count),
+            _double(2, value.sum),
+            *(_message(3, _number(1, n) + upper) for n, (_, upper) in zip(counts, bounds, strict=False)),
+            _signed(5, value.schema),
+            _double(6, 0.0),
+            _number(7, int(value.zero)) if whole else _double(8, value.zero),
+            _side(value.negative, 9, whole=whole),
+            _side(value.positive, 12, whole=whole),
+            _message(15, self._time(value.created_s)),
+        ]
+        return b"".join(parts)
 
 
 def _side(buckets: Mapping[int, float], field: int, *, whole: bool) -> bytes:
@@ -96,25 +132,22 @@ def _side(buckets: Mapping[int, float], field: int, *, whole: bool) -> bytes:
     return encoded + _message(field + 1, b"".join(_varint(_zigzag(step)) for step in steps))
 
 
-def _time(field: int, seconds: float) -> bytes:
-    whole = int(seconds)
-    return _message(field, _number(1, whole) + _number(2, round((seconds - whole) * 1e3) * 1_000_000))
-
-
 def _text(field: int, text: str) -> bytes:
     return _message(field, text.encode()) if text else b""
 
 
 def _message(field: int, data: bytes) -> bytes:
-    return b"".join((_varint(field << 3 | 2), _varint(len(data)), data))
+    size = len(data)
+    length = _SMALL[size] if size < _LARGE else _varint(size)
+    return _SMALL[field << 3 | 2] + length + data
 
 
 def _double(field: int, value: float) -> bytes:
-    return _varint(field << 3 | 1) + _DOUBLE.pack(value)
+    return _SMALL[field << 3 | 1] + _DOUBLE.pack(value)
 
 
 def _number(field: int, value: int) -> bytes:
-    return _varint(field << 3) + _varint(value)
+    return _SMALL[field << 3] + (_SMALL[value] if value < _LARGE else _varint(value))
 
 
 def _signed(field: int, value: int) -> bytes:
@@ -126,10 +159,8 @@ def _zigzag(value: int) -> int:
 
 
 def _varint(value: int) -> bytes:
-    if value < 0x80:
-        return bytes((value,))
     out = bytearray()
-    while value >= 0x80:
+    while value >= _LARGE:
         out.append(value & 0x7F | 0x80)
         value >>= 7
     out.append(value)

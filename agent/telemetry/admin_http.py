@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from agent.receive.tls_listener import TlsAcceptor  # not where TLS is off: ssl is memory
 
 _TIMEOUT_S: Final = 10.0
+#: How long a scrape of the exposition may last; the wait for a reader is bounded by _TIMEOUT_S as well.
+_LONG_ANSWER_S: Final = 60.0
 _LINE_BYTES: Final = 8_192
 _MAX_HEADERS: Final = 100
 #: Default maximum of connections at once, each with a thread.
@@ -122,7 +124,7 @@ class _Server(ThreadingTCPServer):
     def __init__(self, tls: TlsAcceptor | None, max_connections: int, *args: Any, **named: Any) -> None:
         self._tls = tls
         self._free = threading.BoundedSemaphore(max_connections)
-        self._open: dict[socket.socket, float] = {}  # with their start times, oldest first
+        self._open: dict[socket.socket, float] = {}  # with the times until which they may last, oldest first
         super().__init__(*args, **named)
 
     def get_request(self) -> tuple[Any, Any]:
@@ -133,10 +135,11 @@ class _Server(ThreadingTCPServer):
     def verify_request(self, request: Any, *_: Any) -> bool:
         """Admit a connection if a thread is free, closing the oldest one if necessary."""
         if not self._free.acquire(blocking=False):
-            self._end_oldest(0.0)
+            for oldest in list(self._open)[:1]:
+                self._end(oldest)
             if not self._free.acquire(timeout=_ROOM_S):
                 return False
-        self._open[request] = time.monotonic()
+        self._open[request] = time.monotonic() + _TIMEOUT_S
         return True
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -152,18 +155,21 @@ class _Server(ThreadingTCPServer):
 
     def service_actions(self) -> None:
         """Close connections that take too long; called twice a second."""
-        while self._end_oldest(_TIMEOUT_S):
-            pass
+        now_s = time.monotonic()
+        for sock, until_s in list(self._open.items()):
+            if now_s >= until_s:
+                self._end(sock)
 
-    def _end_oldest(self, after_s: float) -> bool:
-        """Close the oldest connection, if it began `after_s` ago; return whether there was one."""
-        for sock, began_s in list(self._open.items())[:1]:
-            if time.monotonic() - began_s >= after_s:
-                self._open.pop(sock, None)
-                with contextlib.suppress(OSError):  # already closed
-                    sock.shutdown(socket.SHUT_RDWR)
-                return True
-        return False
+    def extend(self, request: Any) -> None:
+        """Give a connection the time of a long answer."""
+        if request in self._open:
+            self._open[request] = time.monotonic() + _LONG_ANSWER_S
+
+    def _end(self, sock: socket.socket) -> None:
+        """Close a connection."""
+        self._open.pop(sock, None)
+        with contextlib.suppress(OSError):  # already closed
+            sock.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(StreamRequestHandler):
@@ -221,6 +227,8 @@ class _Handler(StreamRequestHandler):
         """Send an answer of unknown length: in chunks, or to HTTP/1.0 until the connection ends."""
         more = [f"Content-Encoding: {scrape.encoding}"] if scrape.encoding else []
         more += ["Transfer-Encoding: chunked"] if self._chunked else []
+        if isinstance(self.server, _Server):
+            self.server.extend(self.request)
         with contextlib.closing(scrape.body):
             self.wfile.write(_head(200, scrape.content_type, "Vary: Accept, Accept-Encoding", *more))
             if head_only:

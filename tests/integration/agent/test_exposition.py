@@ -6,8 +6,9 @@ import gzip
 import http.client
 import signal
 import socket
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ from typing import Any
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from agent.exposition.exposition import ScrapeAnswer
 from agent.exposition.frame_series import numbers
+from agent.telemetry import admin_http
+from agent.telemetry.admin_http import AdminServer, MorePages
 from tests.integration.agent.conftest import FakeIndexer, get, wait_until
 from tests.integration.agent.test_service import Process, address, send_tcp
 
@@ -95,6 +99,24 @@ def test_both_ways_tell_the_same(start: Callable[..., Process], indexer: FakeInd
     wait_until(lambda: 'a_b{k="v"} 15\n' in shown(agent))
     assert agent.stop()[0] == 0
     assert sum(value for frame in indexer.frames() for value in numbers(frame.counters.value)) == 15
+
+
+def test_a_long_answer_is_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections have 10 s; an answer of very many series may take longer."""
+    monkeypatch.setattr(admin_http, "_TIMEOUT_S", 0.5)
+    began = threading.Event()
+
+    def body() -> Generator[bytes]:
+        yield b"first "
+        began.wait(1.5)  # connections that last too long are looked for twice a second
+        yield b"last"
+
+    pages = MorePages(scraped=lambda _: ScrapeAnswer("text/plain", "", body()))
+    server = AdminServer("127.0.0.1:0", lambda: b"", lambda: "", more=pages)
+    try:
+        assert get(f"http://{server.address}/metrics/statsd") == (200, "first last")
+    finally:
+        server.stop()
 
 
 def test_answers_to_other_requests(start: Callable[..., Process]) -> None:
