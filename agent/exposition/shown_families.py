@@ -14,7 +14,7 @@ import msgspec
 from agent.exposition.cumulative_state import PublishedSeries
 from agent.exposition.frame_series import SeriesKey
 from agent.exposition.totals import CounterTotal, GaugeValue, HistogramTotal, SetSize
-from agent.wire.exposition_text import coded_name
+from agent.wire.exposition_text import CODED, coded_name
 from agent.wire.metadata import MetricDescription
 from agent.wire.underscore_forms import label_form, metric_form
 
@@ -59,7 +59,11 @@ def families_of(shown: PublishedSeries, describe: Describe) -> list[ShownFamily]
 
 
 class WrittenNames:
-    """Names as a reader takes them: as they are, or encoded in ASCII for readers without UTF-8."""
+    """Names as a reader takes them: as they are, or encoded in ASCII for readers without UTF-8.
+
+    A name that looks encoded is encoded as well, so that no two names are written alike: a Prometheus refuses
+    a whole scrape for a label that comes twice.
+    """
 
     def __init__(self, *, utf8: bool) -> None:
         self._utf8 = utf8
@@ -67,16 +71,15 @@ class WrittenNames:
 
     def metric(self, name: str) -> str:
         """Return the name of a metric."""
-        return name if self._utf8 or _is_legacy(name, metric_form) else coded_name(name)
+        return self._written(name, metric_form)
 
     def label(self, name: str) -> str:
         """Return the name of a label."""
         found = self._labels.get(name)
         if found is None:
-            found = name if self._utf8 or _is_legacy(name, label_form) else coded_name(name)
-            self._labels[name] = found
+            found = self._labels[name] = self._written(name, label_form)
         return found
 
-
-def _is_legacy(name: str, form: Callable[[str], str]) -> bool:
-    return name.isascii() and form(name) == name
+    def _written(self, name: str, form: Callable[[str], str]) -> str:
+        plain = name.isascii() and form(name) == name and not name.startswith(CODED)
+        return name if self._utf8 or plain else coded_name(name)

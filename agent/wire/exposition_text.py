@@ -11,6 +11,8 @@ from typing import Final
 
 #: Prometheus' text format, which needs no library.
 TEXT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+#: The first characters of encoded names.
+CODED: Final = "U__"
 _VALUE: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 _HELP: Final = str.maketrans({"\\": r"\\", "\n": r"\n"})
 
@@ -44,7 +46,7 @@ def written_name(name: str, form: str, *, utf8: bool) -> str:
 
 def coded_name(name: str) -> str:
     """Encode a name in ASCII so that it can be decoded. Source: Prometheus 3.x, value encoding escaping."""
-    return "U__" + "".join(map(_coded, name))
+    return CODED + "".join(map(_coded, name))
 
 
 def _coded(character: str) -> str:

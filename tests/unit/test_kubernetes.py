@@ -28,7 +28,11 @@ EVERYTHING: Final[dict[str, Any]] = {
     "labels": {"team": 'the "first"'},
     "image": {"pullSecrets": [{"name": "registry"}]},
     "secret": {"create": True, "data": SECRETS, "tokens": True},
-    "agent": {"env": {"METERHOUSE_AGENT__TAGS": '{"cluster": "eu-1"}'}, "nodeSelector": {"disk": "ssd"}},
+    "agent": {
+        "env": {"METERHOUSE_AGENT__TAGS": '{"cluster": "eu-1"}'},
+        "nodeSelector": {"disk": "ssd"},
+        "exposition": True,
+    },
     "indexer": {"journal": {"storageClass": "fast"}, "redisUrl": "redis://redis:6379/0"},
     "shim": {"rules": {"a.yml": "groups: []\n"}, "env": {"METERHOUSE_SHIM__LOOKBACK_S": "120"}},
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
@@ -159,9 +163,11 @@ def test_monitors_scrape_ports_that_are_there() -> None:
     monitors = [o for o in objects if o["kind"] in OF_OPERATOR]
     assert len(monitors) == 3
     for monitor in monitors:
-        (endpoint,) = monitor["spec"].get("endpoints") or monitor["spec"]["podMetricsEndpoints"]
+        endpoint, *more = monitor["spec"].get("endpoints") or monitor["spec"]["podMetricsEndpoints"]
         assert endpoint["port"] in ports
         assert endpoint["authorization"]["credentials"] == {"name": "meterhouse", "key": "metrics-token"}
+        of_agents = monitor["metadata"]["name"] == "meterhouse-agent"
+        assert [(one["port"], one["path"]) for one in more] == [("ops", "/metrics/statsd")] * of_agents
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,14 @@ def test_no_text_forges_a_line_or_a_label(tags: list[tuple[str, str]], name: str
     assert len(found) == folded.state.published.series
 
 
+def test_names_that_look_encoded_are_no_second_label() -> None:
+    folded = Folded().add("温:1|c|#家:a,U___5BB6_:b", "U___6E29_:2|c")
+    assert folded.lines() == {
+        'U___6E29_{U__U______5BB6__="b",U___5BB6_="a"}': 1, "U__U______6E29__{}": 2,
+    }  # fmt: skip
+    assert folded.lines(utf8=True) == {'{"温",U___5BB6_="b","家"="a"}': 1, "U___6E29_{}": 2}
+
+
 OBSERVED = st.lists(st.floats(-1e6, 1e6).map(lambda v: round(v, 6)), min_size=1, max_size=30)
 
 
