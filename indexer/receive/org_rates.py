@@ -40,6 +40,11 @@ class DebtBucket:
         self._level = self._filled(now_s) - amount
         self._at_s = max(now_s, self._at_s)
 
+    def charge_others(self, amount: float, now_s: float, max_debt_s: float) -> None:
+        """Charge `amount`, but for no more than leads to this debt."""
+        filled = self._filled(now_s)
+        self.charge(min(amount, max(0.0, filled + max_debt_s * self._rate)), now_s)
+
     def debt_s(self, now_s: float) -> float:
         """Return the seconds of filling that are owed; 0 if the next charge may come."""
         return max(0.0, -self._filled(now_s) / self._rate)
@@ -78,21 +83,22 @@ class OrgRates:
     def charge(self, what: Rated, org_id: int, amount: int, *, here: bool = True) -> None:
         """Charge an org's writes; `here` is false for those at another indexer.
 
-        Those of others are read from Redis, where another program may have written. One charge of them makes
-        an org wait for _MAX_OTHERS_S at most.
+        Those of others are read from Redis, where another program may have written: they make an org wait
+        for _MAX_OTHERS_S at most, however many there are.
         """
         rate, burst = self._rates[what]
         if not rate or not amount:
             return
-        if not here:
-            amount = min(amount, burst + _MAX_OTHERS_S * rate)
         now_s = self._clock()
         with self._lock:
             bucket = self._buckets.get((what, org_id))
             if bucket is None:
                 self._forget_full(now_s)
                 bucket = self._buckets[what, org_id] = DebtBucket(rate, burst, now_s)
-            bucket.charge(amount, now_s)
+            if here:
+                bucket.charge(amount, now_s)
+            else:
+                bucket.charge_others(amount, now_s, _MAX_OTHERS_S)
             if here and self._charged is not None and len(self._charged) < _MAX_BUCKETS:
                 self._charged[what, org_id] += amount
 

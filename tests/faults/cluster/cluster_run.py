@@ -162,7 +162,9 @@ class ClusterRun:
             case "kill", "agent":
                 self._agents[int(number)].kill(self._rnd)
             case "start", "agent":
-                self._agents[int(number)].start(self._rnd)
+                urls = enumerate(self._services.indexers.urls)
+                away = [url for n, url in urls if f"indexer {n}" in self._away]
+                self._agents[int(number)].start(self._rnd, away)
             case "kill", _:
                 (self._services.redis.kill if kind == REDIS else lambda: self._services.kill(event.name))()
             case "start", _:

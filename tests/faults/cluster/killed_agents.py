@@ -20,8 +20,9 @@ _CHECKPOINT_MS: Final = 1_000
 #: Seconds until lines are given up as unpromised before a kill, and looks in a row without any.
 _PROMISED_S: Final = 10.0
 _STEADY: Final = 3
-#: How often an operator tells an agent at its start that an indexer is gone.
-_GONE: Final = 0.3
+#: How often an operator tells an agent at its start that an indexer is gone: one that is away, or by mistake.
+_GONE: Final = 0.6
+_MISTAKEN: Final = 0.1
 
 
 class KilledAgent:
@@ -83,10 +84,14 @@ class KilledAgent:
         self.actor.kill()
         self._truth.kill(self.name)
 
-    def start(self, rnd: random.Random) -> None:
-        """Start it; sometimes an operator says that an indexer is gone, which may be wrong."""
+    def start(self, rnd: random.Random, away: Sequence[str]) -> None:
+        """Start it; sometimes an operator says that an indexer is gone, though it will return.
+
+        `away`: the URLs of indexers that do not run.
+        """
         self._sent, self._whole = 0, True
-        gone = [rnd.choice(self._urls)] if rnd.random() < _GONE else []
+        told = rnd.random() < (_GONE if away else _MISTAKEN)
+        gone = [rnd.choice(away or self._urls)] if told else []
         self.actor.environ["METERHOUSE_AGENT__FORWARD__GONE"] = json.dumps(gone)
         self.actor.launch()
 
