@@ -50,7 +50,7 @@ def read_settings(cls: type[T], path: str | None, over: Mapping[str, str] | None
     except OSError as e:
         raise ConfigError(f"{path}: {e.strerror}") from None
     except UnicodeDecodeError as e:
-        raise ConfigError(f"{path}: {e}") from None
+        raise ConfigError(f"{path}: {e}; expected UTF-8") from None
     environ = with_files({**os.environ, **(over or {})}, cls)
     settings = load(cls, text, environ, path=path or "settings")
     if path and Path(path).stat().st_mode & stat.S_IROTH and (found := secrets_in(tomllib.loads(text))):

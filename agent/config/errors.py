@@ -24,6 +24,8 @@ _PATH: Final = re.compile(
 #: The end of a problem that shows the value, and msgspec's place with the hint after it.
 _VALUE: Final = re.compile(r" \(it is (?P<value>.*)\)\Z", re.DOTALL)
 _PLACE: Final = re.compile(r"(?P<what>.*?) - at `\$\.?(?P<path>[^`]*)`(?P<hint>.*)", re.DOTALL)
+#: A fault of a name in a table: a key that the setting does not accept.
+_KEY: Final = re.compile(r"Expected `str`.*? (?P<how>matching regex .*) - at `key` in `\$\.?(?P<path>[^`]*)`")
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(?P<name>[^`]*)`(?P<hint>.*)", re.DOTALL)
 _TYPES: Final[Mapping[str, str]] = {
     "int": "an integer", "float": "a number", "str": "a string", "bool": "true or false",
@@ -54,7 +56,7 @@ def with_accepted(problem: str, cls: type[msgspec.Struct]) -> str:
     if not problem.startswith("Invalid enum value "):
         return problem
     kind = _type_at(names, cls)
-    kind = getattr(kind, "item_type", kind)  # of a list: of its items
+    kind = getattr(kind, "item_type", getattr(kind, "value_type", kind))  # of a list or table: of its items
     if not isinstance(kind, msgspec.inspect.LiteralType):
         return problem
     accepted = " or ".join(json.dumps(value) for value in kind.values)
@@ -102,6 +104,8 @@ def reworded(problem: str) -> str:
     """
     found = _VALUE.search(problem)
     text, shown = (problem[: found.start()], f" = {found['value']}") if found else (problem, "")
+    if key := _KEY.fullmatch(text):
+        return f"{key['path']}: a name in it: expected one {key['how']}"
     at = _PLACE.fullmatch(text)
     what, path, hint = (at["what"], at["path"], at["hint"]) if at else (text, "", "")
     if unknown := _UNKNOWN.fullmatch(what):

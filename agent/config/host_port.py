@@ -14,7 +14,7 @@ def parse_host_port(text: str, min_port: int = 0) -> tuple[str, int]:
     if not (colon and port and port.isascii() and port.isdigit() and len(digits) <= 5):
         raise ValueError("expected host:port")
     if not min_port <= int(digits) <= _MAX_PORT:
-        raise ValueError("expected host:port")
+        raise ValueError(f"expected host:port with a port from {min_port} to {_MAX_PORT}")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     return host, int(digits)

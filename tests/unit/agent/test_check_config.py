@@ -157,7 +157,18 @@ def test_json_has_it_all(run: Run, config: Path) -> None:
         ("[agent]\n[agent.tags]\npod = 1\n", ":2: agent.tags[...]: expected a string"),
         ("[agent.lines]\nname_tags = ['graphite']\n", ":2: agent.lines.name_tags"),
         ("[agent]\nudp = 'localhost'\n", ":2: agent.udp = 'localhost': expected host:port"),
-        ("[agent]\nops = 'a:70000'\n", ":2: agent.ops = 'a:70000': expected host:port"),
+        (
+            "[agent]\nops = 'a:70000'\n",
+            ":2: agent.ops = 'a:70000': expected host:port with a port from 0 to 65535",
+        ),
+        (
+            "log.levels = {indexer = 'loud'}\n",
+            ':1: log.levels[...]: expected "auto" or "debug" or "error" or "info" or "warning"',
+        ),
+        (
+            "log.levels = {aiohttp = 'info'}\n",
+            ": log.levels: a name in it: expected one matching regex '^(agent|indexer|shim)",
+        ),
         ("[agent.relay]\nevents = 'x'\n", ":2: agent.relay.events = 'x': expected host:port"),
         (
             "[agent.forward]\nurl = 'localhost:1'\n",
