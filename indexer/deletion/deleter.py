@@ -2,12 +2,12 @@
 
 The steps, of which each can be repeated:
 
-1. While no INSERT runs, deletions begin on every rollup, so all lose the same rows. Rows of coarser rollups
-   that lie in the range in part are deleted too, and derived again from the finest.
+1. While no INSERT of the org runs, deletions begin on every rollup, so all lose the same rows. Rows of
+   coarser rollups that lie in the range in part are deleted too, and derived again from the finest.
 2. INSERTs continue. Readers in this process hear that the rows change, and forget cells when it has ended.
-3. When all rows are gone, INSERTs are held back once more. Series without samples on a day lose their row of
-   it, then tags and strings that no series uses. All caches are emptied before and after, also if this
-   fails, and those of other indexers: none may claim deleted rows.
+3. When all rows are gone, INSERTs of the org are held back once more. Series without samples on a day lose
+   their row of it, then tags and strings that no series uses. All caches are emptied before and after, also
+   if this fails, and those of other indexers: none may claim deleted rows.
 
 A process that dies in between leaves deletions that ClickHouse finishes; the same request does the rest.
 """
@@ -54,7 +54,7 @@ _IDS_TABLE: Final = "deletion_"
 _ID_ROWS: Final = 250_000
 #: How long INSERTs that run may keep a deletion waiting.
 _QUIET_S: Final = 60.0
-#: How long INSERTs of all orgs may be held back by one statement on the catalog.
+#: How long INSERTs of the org may be held back by one statement on the catalog.
 _CATALOG_S: Final = 60.0
 #: Rows of a catalog table compared in one statement.
 _TURN_ROWS: Final = 2_000_000
@@ -96,7 +96,7 @@ class Deleter:
         span = deletion_range(asked.start_s, asked.end_s, kept, alone=alone)
         with self._lock:
             self._drop_old_tables()
-            found = [self._delete(rows, span, asked) for rows in self._parted(asked)]
+            found = [self._delete(rows, span, asked) for rows in self._divided(asked)]
         series, rows = (sum(one) for one in zip(*found, strict=True)) if found else (0, 0)
         if not asked.dry_run:
             log.info(
@@ -105,7 +105,7 @@ class Deleter:
             )  # fmt: skip
         return DeletionResult(series, rows, span.start_s, span.end_s)
 
-    def _parted(self, asked: DeletionRequest) -> Iterator[DeletedRows]:
+    def _divided(self, asked: DeletionRequest) -> Iterator[DeletedRows]:
         """Yield the series of a request; on a cluster, which has no table of ids, in several parts."""
         if entries(asked.metrics) <= MAX_LISTED:
             if asked.metrics:
@@ -114,7 +114,7 @@ class Deleter:
             with self._ids_table(asked.metrics) as table:
                 yield DeletedRows(asked.org_id, asked.metrics, table)
         else:
-            for part in parted(asked.metrics):
+            for part in divided_series(asked.metrics):
                 yield DeletedRows(asked.org_id, part)
 
     def _delete(self, rows: DeletedRows, span: DeletionRange, asked: DeletionRequest) -> tuple[int, int]:
@@ -129,10 +129,10 @@ class Deleter:
             tag = uuid.uuid4().hex
             with self._announced(rows, span):
                 samples = Mutations(self._store, tag)
-                with self._alone():
+                with self._alone(rows.org_id):
                     self._begin(rows, span, samples)
                 samples.wait()
-            with self._alone():
+            with self._alone(rows.org_id):
                 self._parts.renew()  # if this process ends in between, Redis claims no deleted rows
                 try:
                     self._clean_catalog(rows, span, f"{tag}c")
@@ -197,9 +197,9 @@ class Deleter:
         return int(count)
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone(self, org_id: int) -> Iterator[None]:
         try:
-            with self._parts.gate.alone(_QUIET_S):
+            with self._parts.gate.alone(org_id, _QUIET_S):
                 yield
         except TimeoutError:
             raise DeletionBusyError("INSERTs are running that do not end: delete again later") from None
@@ -263,7 +263,7 @@ def _id_columns(metrics: Sequence[MetricSeries]) -> dict[str, AnyArray]:
     }
 
 
-def parted(metrics: Sequence[MetricSeries]) -> Iterator[list[MetricSeries]]:
+def divided_series(metrics: Sequence[MetricSeries]) -> Iterator[list[MetricSeries]]:
     """Yield the series in parts whose ids fit into the text of a statement."""
     part: list[MetricSeries] = []
     for one in metrics:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from indexer.clickhouse.faults import Fault
 from indexer.clickhouse.store import StoreError
+
+T = TypeVar("T")
 
 #: Pauses between attempts while the server answers.
 _BACKOFF_S: Final = (0.1, 0.3, 1.0, 3.0, 5.0)
@@ -55,6 +57,30 @@ class AttemptPauses:
                 return
             away = away or not answers
         await self._sleep(max(0.0, began_s + pause_s - self._clock()))
+
+    async def until_there(
+        self,
+        call: Callable[..., T],
+        *args: object,
+        failed: Callable[[StoreError], None],
+        stops: Callable[[], bool],
+    ) -> T:
+        """Return the result of a call in a thread, once the server is there.
+
+        Raises StoreError for other faults, and when it `stops`; `failed` hears of tries in vain.
+        """
+        tries = 0
+        while True:
+            try:
+                found: T = await self._in_thread(call, *args)
+            except StoreError as e:
+                if e.fault is not Fault.AWAY or stops():
+                    raise
+                failed(e)
+            else:
+                return found
+            await self.wait(tries, Fault.AWAY)
+            tries += 1
 
     async def answers(self) -> bool:
         """Return whether ClickHouse answers at all: if not, no batch is to blame."""

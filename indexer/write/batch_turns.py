@@ -44,6 +44,10 @@ class BatchTurns:
             else:
                 self._shared.append(batch)
 
+    def put_back(self, batches: Iterable[TakenBatch]) -> None:
+        """Add batches again that had to wait."""
+        self.add((batch.token, batch.units) for batch in batches)
+
     def pop(self) -> TakenBatch:
         """Remove the next batch: one of several frames, then a single one of the next org."""
         if self._shared and not (self._alone and self._alone_next):

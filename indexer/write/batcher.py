@@ -10,6 +10,7 @@ others go in different batches, in turn: the light ones do not wait for the heav
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator, Set
 from typing import Final, NamedTuple
 
 from indexer.settings import BatchSettings
@@ -50,6 +51,10 @@ class _OrgQueue:
     def heavy(self) -> bool:
         """Whether the next frame is heavy."""
         return next(iter(self._of_agents.values()))[0].unit.heavy
+
+    def units(self) -> Iterator[AcceptedFrame]:
+        """Yield the frames."""
+        return (waiting.unit for of_agent in self._of_agents.values() for waiting in of_agent)
 
     def append(self, waiting: _Waiting) -> None:
         self._of_agents.setdefault(waiting.unit.frame.agent, deque()).append(waiting)
@@ -104,23 +109,28 @@ class Batcher:
         self._waiting_bytes += unit.held_bytes
         return True
 
-    def ready_in_ms(self, now_ms: int, pace_ms: int = 0) -> int | None:
+    def ready_in_ms(self, now_ms: int, pace_ms: int = 0, held: Set[int] = frozenset()) -> int | None:
         """Return the milliseconds until a batch is due: 0 is now, None is never (nothing waits).
 
-        A batch that is not full waits for at least `pace_ms`.
+        A batch that is not full waits for at least `pace_ms`. Frames of the orgs `held` do not count.
         """
-        if not self._queues:
+        queues = [queue for org, queue in self._queues.items() if org not in held]
+        if not queues:
             return None
-        if self._rows >= self._settings.rows or self._waiting_bytes >= self._settings.bytes:
+        rows, size = self._rows, self._waiting_bytes
+        if len(queues) < len(self._queues):
+            rows = sum(unit.frame.rows for queue in queues for unit in queue.units())
+            size = sum(unit.held_bytes for queue in queues for unit in queue.units())
+        if rows >= self._settings.rows or size >= self._settings.bytes:
             return 0
-        oldest_ms = min(queue.since_ms for queue in self._queues.values())
+        oldest_ms = min(queue.since_ms for queue in queues)
         due_ms = oldest_ms + self._settings.linger_ms
         if self._paced:
             due_ms = max(due_ms, min(self._last_ms + _GATHER_GAP_MS, oldest_ms + _MAX_GATHER_MS))
         return max(0, pace_ms, due_ms - now_ms)
 
-    def take(self) -> list[AcceptedFrame]:
-        """Return the next batch, up to the bounds, at least one frame if any waits.
+    def take(self, held: Set[int] = frozenset()) -> list[AcceptedFrame]:
+        """Return the next batch, up to the bounds, at least one frame if any waits of orgs not `held`.
 
         Orgs take turns, the one whose frame waits longest first, and within an org its agents. The frames of
         an agent keep their order, except for those whose days do not fit.
@@ -129,7 +139,8 @@ class Batcher:
         rows = size = 0
         partitions: set[tuple[int, int]] = set()
         passed: dict[int, list[_Waiting]] = {org: [] for org in self._queues}
-        turns = deque(self._orgs())
+        alone = len(self._queues.keys() - held) == 1
+        turns = deque(self._orgs(held))
         while turns:
             org = turns.popleft()
             waiting = self._next_of(org, partitions, passed[org])
@@ -143,7 +154,7 @@ class Batcher:
                 break
             units.append(unit)
             partitions |= unit.partitions
-            if self._queues[org] and (len(self._queues) == 1 or self._queues[org].heavy == unit.heavy):
+            if self._queues[org] and (alone or self._queues[org].heavy == unit.heavy):
                 turns.append(org)
         for org, back in passed.items():
             self._put_back(org, back)
@@ -151,9 +162,9 @@ class Batcher:
         self._waiting_bytes -= sum(unit.held_bytes for unit in units)
         return units
 
-    def _orgs(self) -> list[int]:
+    def _orgs(self, held: Set[int]) -> list[int]:
         """Return the orgs of the next batch: one whose next frame is heavy, or those whose next is light."""
-        orgs = sorted(self._queues, key=lambda org: self._queues[org].since_ms)
+        orgs = sorted(self._queues.keys() - held, key=lambda org: self._queues[org].since_ms)
         light = [org for org in orgs if not self._queues[org].heavy]
         if len(orgs) == 1 or len(light) == len(orgs):
             return orgs

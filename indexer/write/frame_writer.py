@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from typing import Final, NamedTuple, cast
 
@@ -24,6 +25,7 @@ from indexer.metrics import Metrics
 from indexer.settings import Settings
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.errors import Limited, Refused, Unavailable
+from indexer.write.gated_batches import GATE_LOOK_S
 from indexer.write.health import Health
 from indexer.write.held_bytes import HeldBytes
 from indexer.write.inserter import Inserter
@@ -114,13 +116,13 @@ class FrameWriter:
             if beyond.series:
                 self._metrics.limited("series", unit.frame.org_id, unit.frame.rows)
                 raise Limited("too many new series today: indexer.limits.series_per_day", _SERIES_WAIT_S)
-        return self._inserter.insert(unit.identity, [unit])
+        return self._inserter.insert(unit.identity, [unit], entered=True)
 
     async def _insert(self, unit: AcceptedFrame) -> None:
         try:
             began = time.perf_counter()
             loop = asyncio.get_running_loop()
-            async with self._turn(unit):
+            async with self._entered(unit), self._turn(unit):
                 rows = await loop.run_in_executor(self._threads, self._insert_within_limit, unit)
             self._metrics.wrote(1, rows, time.perf_counter() - began)
         except StoreError as e:
@@ -136,6 +138,17 @@ class FrameWriter:
         finally:
             self._held.release(unit.frame.org_id, unit.held_bytes, unit.frame.agent)
             del self._in_flight[unit.identity]
+
+    @asynccontextmanager
+    async def _entered(self, unit: AcceptedFrame) -> AsyncIterator[None]:
+        """Enter the gate of INSERTs; no thread waits while a deletion of the org has it."""
+        gate, orgs = self._inserter.gate, (unit.frame.org_id,)
+        while gate.enter(orgs):  # noqa: ASYNC110  # the gate belongs to threads
+            await asyncio.sleep(GATE_LOOK_S)
+        try:
+            yield
+        finally:
+            gate.leave(orgs)
 
     def _turn(self, unit: AcceptedFrame) -> AbstractAsyncContextManager[None]:
         if unit.heavy:

@@ -83,15 +83,21 @@ class Inserter:
         ]
 
     def insert(
-        self, token: str, units: Sequence[AcceptedFrame], *, first: bool = False, stored: Collection[str] = ()
+        self,
+        token: str,
+        units: Sequence[AcceptedFrame],
+        *,
+        first: bool = False,
+        stored: Collection[str] = (),
+        entered: bool = False,
     ) -> int:
         """Write a batch; return its number of rows.
 
         Raises StoreError; then repeat with the same token and frames. `first`: the token is new, and no
         earlier attempt was made to write these frames. `stored`: INSERTs known as stored, which are left out;
-        StoreError names those that succeeded before it.
+        StoreError names those that succeeded before it. `entered`: the caller has entered the gate.
         """
-        with self.gate.insert():
+        with nullcontext() if entered else self.gate.insert({unit.frame.org_id for unit in units}):
             return self._insert(token, units, first=first, stored=stored)
 
     def _insert(

@@ -23,13 +23,12 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from indexer.clickhouse.faults import Fault
-from indexer.clickhouse.schema.metric_types import Kind
 from indexer.clickhouse.store import Store, StoreError
 from indexer.metrics import Metrics
 from indexer.settings import Settings
@@ -38,10 +37,12 @@ from indexer.write.attempt_pauses import AttemptPauses
 from indexer.write.batch_claims import GO, BatchClaims, SettlingError, WaitsError, divided
 from indexer.write.batch_turns import BatchTurns, TakenBatch
 from indexer.write.batcher import Batcher
+from indexer.write.ended_frames import end_refused
 from indexer.write.errors import Refused, Unavailable, WriteError
 from indexer.write.frame_claims import Verdict
+from indexer.write.gated_batches import GATE_LOOK_S, GatedBatches
 from indexer.write.health import Health
-from indexer.write.inserter import Inserter, remaining_kinds
+from indexer.write.inserter import Inserter
 from indexer.write.journal import Journal, JournalError
 from indexer.write.journaled_frames import JournaledFrames
 from indexer.write.known_states import ASIDE_WAIT_S, check_digest
@@ -96,6 +97,7 @@ class JournalWriter:
             paced=claims is not None and settings.batch.parts_per_s > 0,
         )
         self._turns = BatchTurns()
+        self._gated = GatedBatches(inserter.gate)
         self._waiting = WaitingFrames()
         self._known = JournaledFrames(journal, self._health.journal_failed)
         self._limited = LimitedFrames(limit, inserter, metrics, self._store_failed)
@@ -189,19 +191,22 @@ class JournalWriter:
             if self._settling:
                 await self._write_begun(self._settling.pop())
                 continue
-            now_ms = _steady_ms()
-            wait_ms = self._batcher.ready_in_ms(now_ms, self._pace.wait_ms(now_ms))
+            now_ms, closed = _steady_ms(), self._gated.closed
+            self._turns.put_back(self._gated.opened())
+            wait_ms = self._batcher.ready_in_ms(now_ms, self._pace.wait_ms(now_ms), closed)
             if wait_ms == 0 or (wait_ms is not None and self._stopping):
-                units = self._batcher.take()
+                units = self._batcher.take(closed)
                 self._turns.add(divided(units) if self._claims else [(uuid.uuid4().hex, units)])
             if self._turns:
-                await self._write_next(self._turns.pop())
+                with self._gated.entered(self._turns.pop()) as batch:
+                    if batch is not None:
+                        await self._write_next(batch)
                 continue
             if wait_ms is None and self._stopping:
                 return
             self._came.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(None if wait_ms is None else wait_ms / 1000):
+                async with asyncio.timeout(self._gated.wait_s(wait_ms)):
                     await self._came.wait()
 
     async def _write_next(self, batch: TakenBatch) -> None:
@@ -234,7 +239,12 @@ class JournalWriter:
         units: Sequence[AcceptedFrame] = batch.units
         try:
             if self._claims is not None:
-                units, left = await self._acceptable(self._claims, units)
+                units, left = await self._pauses.until_there(
+                    self._claims.acceptable,
+                    units,
+                    failed=self._store_failed,
+                    stops=lambda: self._stopping,
+                )
                 answers.update(left)
             if not units:
                 return ()
@@ -252,21 +262,6 @@ class JournalWriter:
             return written
         answers.update(dict.fromkeys((unit.identity for unit in units), unavailable))
         return ()
-
-    async def _acceptable(
-        self, claims: BatchClaims, units: Sequence[AcceptedFrame]
-    ) -> tuple[Sequence[AcceptedFrame], dict[str, WriteError | None]]:
-        """Ask for the frames that may be stored here once the server is there. Raises StoreError."""
-        tries = 0
-        while True:
-            try:
-                return await self._in_thread(claims.acceptable, units)
-            except StoreError as e:
-                if e.fault is not Fault.AWAY or self._stopping:
-                    raise
-                self._store_failed(e)
-            await self._pauses.wait(tries, Fault.AWAY)
-            tries += 1
 
     async def _write_batch(
         self, token: str, units: Sequence[AcceptedFrame], *, first: bool = False
@@ -305,8 +300,24 @@ class JournalWriter:
     ) -> FailedAttempt | None:
         """Try once to write a batch of the journal; return None if it is stored and marked.
 
-        Frames that are not stored here leave the batch; their answers are added to `answers`.
+        Frames that are not stored here leave the batch; their answers are added to `answers`. `first`: the
+        caller has entered the gate of INSERTs.
         """
+        with nullcontext(True) if first else self._gated.passing(units) as entered:
+            if not entered:
+                return FailedAttempt(
+                    "data of its org are being deleted", None, waits=True, settles_s=GATE_LOOK_S
+                )
+            return await self._try(token, units, first=first, answers=answers)
+
+    async def _try(
+        self,
+        token: str,
+        units: Sequence[AcceptedFrame],
+        *,
+        first: bool,
+        answers: dict[str, WriteError | None] | None,
+    ) -> FailedAttempt | None:
         out: dict[str, WriteError | None] = {}
         try:
             began = time.perf_counter()
@@ -319,7 +330,7 @@ class JournalWriter:
                     self._note_aside(token, aside, Verdict.UNDECIDED.value)
             if units:
                 rows = await self._in_thread(
-                    partial(self._inserter.insert, token, units, first=first, stored=stored)
+                    partial(self._inserter.insert, token, units, first=first, stored=stored, entered=True)
                 )
                 self._health.store_works()
             await self._in_thread(self._journal.finish, token, self._now_ms())
@@ -341,27 +352,16 @@ class JournalWriter:
     async def _failed(self, token: str, units: Sequence[AcceptedFrame], error: StoreError) -> FailedAttempt:
         """Note a failure; take frames whose bytes caused it out of the batch."""
         self._store_failed(error)
-        ended: list[AcceptedFrame] = []
         half = bool(error.kind) and not error.fault.before_rows
         if half or error.stored:
             try:
                 await self._in_thread(partial(self._journal.note_parts, token, error.stored, half=half))
             except JournalError as e:  # so it is as if it were not known
                 log.warning("event=parts_not_noted token=%s error=%s", token, e)
-        if error.fault is Fault.BYTES and error.kind:
-            try:
-                kind = cast("Kind", error.kind)
-                ended = [
-                    remaining_kinds(u, kind)
-                    for u in await self._in_thread(self._inserter.refused, units, kind)
-                ]
-                await self._in_thread(self._journal.end, token, ended, self._now_ms(), error.told)
-            except (StoreError, JournalError) as e:
-                log.warning("event=frames_not_ended token=%s error=%s", token, e)
-                ended = []
-        if ended:
-            log.error("event=frames_ended token=%s frames=%d error=%s", token, len(ended), error)
-            self._metrics.frames.labels(outcome="refused").inc(len(ended))
+        ended = await self._in_thread(
+            end_refused, self._inserter, self._journal, token, units, error, self._now_ms()
+        )
+        self._metrics.frames.labels(outcome="refused").inc(len(ended))
         return FailedAttempt(error.told, error.fault, frozenset(unit.identity for unit in ended))
 
     async def _set_aside_if_alone(

@@ -215,3 +215,20 @@ def test_a_paced_batch_has_the_frames_of_all_agents_that_flush_at_the_same_momen
     assert batcher.ready_in_ms(1_480) == 20, "the first one waits for half a second at most"
     assert batcher.ready_in_ms(1_480, 3_000) == 3_000
     assert batcher.take() == many
+
+
+def test_held_orgs_wait_and_others_do_not() -> None:
+    """A deletion of an org holds its frames back: the queue stays, and no loop turns for them."""
+    batcher = Batcher(BatchSettings(rows=10, linger_ms=50), 1 << 20)
+    many = units(2, rows=6)
+    other = unit(counter_frame({"a": 1.0}, 0, sequence=FIRST, org_id=2))
+    for u in many:
+        assert batcher.offer(u, 0)
+    assert batcher.ready_in_ms(0) == 0
+    assert batcher.ready_in_ms(0, held={1}) is None
+    assert batcher.offer(other, 10)
+    assert batcher.ready_in_ms(10, held={1}) == 50
+    assert batcher.take(held={1}) == [other]
+    assert batcher.take(held={1}) == []
+    assert batcher.ready_in_ms(10) == 0
+    assert [batcher.take(), batcher.take()] == [[many[0]], [many[1]]]
