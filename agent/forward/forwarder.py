@@ -54,8 +54,10 @@ class FrameSource(Protocol):
     def done(self, frame: EncodedFrame) -> None:
         """Complete a frame that was taken."""
 
-    def again(self, frame: EncodedFrame, rest_s: float = 0.0, *, sent: bool = True) -> None:
-        """Return a frame for another try; `sent`: the indexer may have it."""
+    def again(
+        self, frame: EncodedFrame, rest_s: float = 0.0, *, sent: bool = True, postponed: bool = False
+    ) -> None:
+        """Return a frame for another try; `sent`: the indexer may have it; `postponed`: by its answer."""
 
     def hurry(self) -> None:
         """End all rests."""
@@ -232,7 +234,8 @@ class Forwarder:
             if answer.outcome in FINAL:
                 self._spool.done(frame)
             else:
-                self._spool.again(frame, self._rest_s(answer) if alive else 0.0, sent=answer.sent)
+                rest_s, busy = self._rest_s(answer) if alive else 0.0, answer.outcome is Outcome.BUSY
+                self._spool.again(frame, rest_s, sent=answer.sent, postponed=busy)
         self._tell(frames, answers)
 
     def _rest_s(self, answer: Answer) -> float:

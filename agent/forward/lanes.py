@@ -121,11 +121,19 @@ class Lanes:
             if backlog is None or not backlog.frames:
                 self._bindings.forget_recovered()
 
-    def again(self, at: int, frame: EncodedFrame, rest_s: float, *, sent: bool) -> None:
-        """Return a frame of a lane: it waits there, or is free if it was never sent there."""
+    def again(
+        self, at: int, frame: EncodedFrame, rest_s: float, *, sent: bool, postponed: bool = False
+    ) -> None:
+        """Return a frame of a lane: it waits there, or is free if it was never sent there.
+
+        An indexer that has a frame set aside postpones it again and again, and takes others.
+        """
         with self._spool.changed:
             now_s, url = self._clock_s(), self.urls[at]
-            self._choice.failed(at, now_s)
+            if postponed and frame.identity in self._sent:
+                self._choice.postponed(at)
+            else:
+                self._choice.failed(at, now_s)
             if not sent and frame.identity not in self._sent:
                 self._free(frame)
             else:
@@ -146,7 +154,8 @@ class Lanes:
             return False  # it answers some frames, and postpones many: memory is bounded
         if at == self._choice.current(now_s):
             return True
-        return self._choice.may_try(at, now_s) and not self._held[self.urls[at]]
+        learns = bool(self._held[self.urls[at]]) and not self._choice.postpones(at)  # by those frames
+        return self._choice.may_try(at, now_s) and not learns
 
     def _due(self, url: str, now_s: float, max_frames: int, max_bytes: int) -> list[EncodedFrame]:
         """Take the frames of a lane that are due, in order, of one release and within the bounds."""
@@ -221,9 +230,11 @@ class Lane:
         """Complete a frame that was taken."""
         self._lanes.done(self._at, frame)
 
-    def again(self, frame: EncodedFrame, rest_s: float = 0.0, *, sent: bool = True) -> None:
+    def again(
+        self, frame: EncodedFrame, rest_s: float = 0.0, *, sent: bool = True, postponed: bool = False
+    ) -> None:
         """Return a frame for another try."""
-        self._lanes.again(self._at, frame, rest_s, sent=sent)
+        self._lanes.again(self._at, frame, rest_s, sent=sent, postponed=postponed)
 
     def hurry(self) -> None:
         """End all rests."""

@@ -3,7 +3,8 @@
 Each agent has its own order of the indexers, by rendezvous hashing: agents spread evenly, and where one is
 away only its agents move. The first one that works gets new frames. One that failed without a break for
 `failover_s` is down, and gets none until it has answered for `return_s`: so agents do not swing to and fro.
-While it is down a frame is tried there now and then, unless frames that were sent to it do that anyway.
+While it is down a frame is tried there now and then, unless frames that were sent to it do that anyway:
+an indexer that is back and has set such a frame aside postpones it for long, and takes new ones.
 """
 
 from __future__ import annotations
@@ -24,12 +25,16 @@ def _weight(*names: str) -> int:
 
 
 class _Target(msgspec.Struct):
-    """Since when it fails without a break, whether it is down, since when it answers, when to try next."""
+    """Since when it fails without a break, whether it is down, since when it answers, when to try next.
+
+    `postpones`: it is there, and postpones frames that it may have.
+    """
 
     failing_s: float | None = None
     down: bool = False
     back_s: float | None = None
     try_s: float = 0.0
+    postpones: bool = False
 
 
 class TargetChoice:
@@ -55,9 +60,18 @@ class TargetChoice:
         """Note a try without such an answer."""
         target = self._targets[at]
         target.back_s = None
+        target.postpones = False
         target.try_s = now_s + self._try_every_s
         if target.failing_s is None:
             target.failing_s = now_s
+
+    def postponed(self, at: int) -> None:
+        """Note that a target answered to wait with a frame that it may have: others it may take."""
+        self._targets[at].postpones = True
+
+    def postpones(self, at: int) -> bool:
+        """Return whether the latest such answer, or failure, was to wait with a frame that it may have."""
+        return self._targets[at].postpones
 
     def tried(self, at: int, now_s: float) -> None:
         """Note that a frame is under way to a target."""

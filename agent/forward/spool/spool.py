@@ -230,7 +230,14 @@ class Spool:
             self._failing = False
             self._changed.notify_all()
 
-    def again(self, frame: EncodedFrame, rest_s: float = 0.0, *, sent: bool = True) -> None:  # noqa: ARG002
+    def again(
+        self,
+        frame: EncodedFrame,
+        rest_s: float = 0.0,
+        *,
+        sent: bool = True,  # noqa: ARG002
+        postponed: bool = False,  # noqa: ARG002
+    ) -> None:
         """Return a frame for another try, at once or after a rest while others are sent.
 
         At once: it is the oldest again, may be dropped to make room, and new frames are written as they
