@@ -11,6 +11,7 @@ Pure: bytes and values in, values out.
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -78,9 +79,18 @@ class RecordHeader(msgspec.Struct, frozen=True):
 
 
 def later_version(data: bytes) -> int:
-    """Return the version of the record that `data` begins with, if a later program wrote it; else 0."""
-    later = data.startswith(MARK) and len(data) >= VERSION_BYTES and data[VERSION_BYTES - 1] > VERSION
-    return data[VERSION_BYTES - 1] if later else 0
+    """Return the version of the record that `data` begins with, if a later program wrote it; else 0.
+
+    A record of this version with one flipped bit is damaged, and no other program's.
+    """
+    if not data.startswith(MARK) or len(data) < VERSION_BYTES or data[VERSION_BYTES - 1] <= VERSION:
+        return 0
+    version = data[VERSION_BYTES - 1]
+    if (version ^ VERSION).bit_count() == 1:
+        with suppress(RecordError):
+            decode_header(data[: VERSION_BYTES - 1] + bytes([VERSION]) + data[VERSION_BYTES:])
+            return 0
+    return version
 
 
 def record_bytes(frame: EncodedFrame) -> int:

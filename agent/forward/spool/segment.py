@@ -25,7 +25,6 @@ from agent.forward.spool.record import (
     HEADER_BYTES,
     MARK,
     STATE_OFFSET,
-    VERSION_BYTES,
     EncodedFrame,
     RecordError,
     RecordHeader,
@@ -81,7 +80,7 @@ class Segment:
 
     def later_version(self) -> int:
         """Return the version of its first record, if a later program wrote it; else 0. Raises OSError."""
-        return later_version(os.pread(self._file, VERSION_BYTES, 0))
+        return later_version(os.pread(self._file, HEADER_BYTES, 0))
 
     def append(self, frame: EncodedFrame, *, sync: bool) -> SegmentEntry:
         """Write a frame, which then waits. Raises OSError and RecordError and leaves the file as before."""

@@ -14,6 +14,7 @@ from indexer.settings import Settings
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.frame_writer import FrameWriter
 from indexer.write.inserter import Inserter
+from indexer.write.write_gate import WriteGate
 
 ROWS = 200_000
 
@@ -22,6 +23,7 @@ class Held(Inserter):
     """An inserter that waits for `goes_on` with the frames of org 1."""
 
     def __init__(self) -> None:
+        self.gate = WriteGate()
         self.goes_on = threading.Event()
         self.begun: list[str] = []
 
@@ -32,6 +34,7 @@ class Held(Inserter):
         *,
         first: bool = False,  # noqa: ARG002
         stored: Collection[str] = (),  # noqa: ARG002
+        entered: bool = False,  # noqa: ARG002
     ) -> int:
         self.begun.append(token)
         if units[0].frame.org_id == 1:
