@@ -5,36 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from shim.engine.evaluator import Leaf, LeafReader, QueryLimits
+from shim.engine.evaluator import Leaf, LeafReader
 from shim.model import labels as lb
 from shim.model.errors import Unsupported
-from shim.model.label_naming import LabelNaming
 from shim.model.matchers import Matcher
 from shim.model.values import Annotations, Samples, Value, Vector
-from shim.plan.nodes import Merged, RangeCall, RawRange, SampleTimes, Select, Total
-from shim.rules.memory_samples import MemoryLeaves, MemorySamples
+from shim.plan.nodes import Merged, RangeCall, RawRange, SampleTimes, Select
+from shim.rules.memory_samples import MemoryLeaves
+from shim.rules.overlay_leaves import LeavesOverStore
 
 
 @dataclass(frozen=True, slots=True)
-class MixedLeaves:
+class MixedLeaves(LeavesOverStore):
     """Reads the metrics of `samples` from memory, and others from the store."""
 
-    store: LeafReader
-    samples: MemorySamples
     memory: MemoryLeaves = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "memory", MemoryLeaves(self.samples, Annotations(), self.store.naming))
-
-    @property
-    def naming(self) -> LabelNaming:
-        """The names of labels in this query."""
-        return self.store.naming
-
-    @property
-    def reader(self) -> QueryLimits:
-        """The limits of this query."""
-        return self.store.reader
 
     def read(self, leaf: Leaf, args: Sequence[Value]) -> Vector:
         """Return the leaf's value. Raises QueryError."""
@@ -49,18 +37,9 @@ class MixedLeaves:
                 return self.store.read(leaf, args)
         return self._of(of).read(leaf, args)
 
-    def total(self, node: Total, args: Sequence[Value]) -> Vector | None:
-        """Return None: labels have to be read."""
-        del node, args
-        return None
-
     def raw(self, node: RawRange) -> Samples:
         """Return the samples of a range vector. Raises QueryError."""
         return self._of(node.window.matchers).raw(node)
-
-    def check_histograms(self, samples: Samples, steps: int) -> None:
-        """Refuse histograms that need too much memory. Raises QueryError."""
-        self.store.check_histograms(samples, steps)
 
     def _of(self, matchers: Sequence[Matcher]) -> LeafReader:
         name = next((m.value for m in matchers if m.name == lb.NAME and m.op == "="), None)

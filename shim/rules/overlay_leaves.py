@@ -37,12 +37,11 @@ def _name_of(matchers: Sequence[Matcher]) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class OverlayLeaves:
-    """Reads leaves; `samples` has at most one sample of a series."""
+class LeavesOverStore:
+    """The base of readers that put samples in memory over the leaves of a store."""
 
     store: LeafReader
     samples: MemorySamples
-    notes: Annotations = field(default_factory=Annotations)
 
     @property
     def naming(self) -> LabelNaming:
@@ -53,6 +52,22 @@ class OverlayLeaves:
     def reader(self) -> QueryLimits:
         """The limits of this query."""
         return self.store.reader
+
+    def total(self, node: Total, args: Sequence[Value]) -> Vector | None:
+        """Return None: labels have to be read."""
+        del node, args
+        return None
+
+    def check_histograms(self, samples: Samples, steps: int) -> None:
+        """Refuse histograms that need too much memory. Raises QueryError."""
+        self.store.check_histograms(samples, steps)
+
+
+@dataclass(frozen=True, slots=True)
+class OverlayLeaves(LeavesOverStore):
+    """Reads leaves; `samples` has at most one sample of a series."""
+
+    notes: Annotations = field(default_factory=Annotations)
 
     def read(self, leaf: Leaf, args: Sequence[Value]) -> Vector:
         """Return the leaf's value. Raises QueryError."""
@@ -76,11 +91,6 @@ class OverlayLeaves:
             case Select() | SampleTimes() | RangeCall() | Merged():
                 return self.store.read(leaf, args)
 
-    def total(self, node: Total, args: Sequence[Value]) -> Vector | None:
-        """Return None: labels have to be read."""
-        del node, args
-        return None
-
     def raw(self, node: RawRange) -> Samples:
         """Return the samples of a range vector. Raises QueryError."""
         found = self.store.raw(node)
@@ -91,10 +101,6 @@ class OverlayLeaves:
             if not series.stale[-1] and after_ms < series.times_ms[-1] <= until_ms
         }
         return _with(found, on_top) if on_top else found
-
-    def check_histograms(self, samples: Samples, steps: int) -> None:
-        """Refuse histograms that need too much memory. Raises QueryError."""
-        self.store.check_histograms(samples, steps)
 
     def _latest(self, leaf: Select, found: Vector, *, times: bool) -> Vector:
         """Return the values of a selector, those of the tick where a step sees them."""
