@@ -109,7 +109,7 @@ def test_each_part_tells_its_version(opened: Up) -> None:
     """In its answer when it is ready, in its metrics, and an agent in its heartbeats."""
     mine = program_version()
     for url in (f"{opened.agent}/readyz", f"{opened.indexer}/readyz", f"{opened.api.url}/-/ready"):
-        with urllib.request.urlopen(url, timeout=30) as response:
+        with urllib.request.urlopen(url, timeout=120) as response:
             assert response.headers[VERSION_HEADER] == mine, url
     for url, part in ((opened.agent, "agent"), (opened.indexer, "indexer"), (opened.api.url, "shim")):
         shown = get(f"{url}/metrics")[1].decode()

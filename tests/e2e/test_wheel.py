@@ -27,6 +27,11 @@ pytestmark = [pytest.mark.e2e, pytest.mark.long]
 ALLOWED = {"meterhouse", "google_re2", "msgspec", "pyyaml", "xxhash", "backports.zstd"}
 
 
+#: A larger file in the wheel needs a look: the page's script is the largest, the agent's core the next.
+MAX_FILE_BYTES = 700_000
+#: The files of a wheel: code, types, compiled modules and descriptions. No sources that are compiled.
+SUFFIXES = {".py", ".pyi", ".so", ".txt", ""}
+PAGE_SUFFIXES = {".html", ".js", ".css", ".svg", ".gz", ".sha256"}
 #: The built web page.
 PAGE = "shim/http/ui/dist"
 PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
@@ -89,10 +94,28 @@ def bare(source: Path, compiler: Path, tmp_path_factory: pytest.TempPathFactory)
     assert {"dist/index.html", "dist/index.html.gz", "dist/licenses.txt"} <= page
     for native in ("agent/core/_native/", "indexer/_native/", "shim/http/_native/"):
         assert {Path(name).suffix for name in names if name.startswith(native)} == {".py", ".pyi", ".so"}
+    with zipfile.ZipFile(wheel) as archive:
+        large = {one.filename: one.file_size for one in archive.infolist() if one.file_size > MAX_FILE_BYTES}
+    assert large == {}
+    assert {suffix for name in names if (suffix := Path(name).suffix) not in PAGE_SUFFIXES} <= SUFFIXES
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")], check=True)
     python = folder / "venv" / "bin" / "python"
     subprocess.run([*PIP, "--python", str(python), "install", "--no-compile", str(wheel)], check=True)
+    _strip(folder / "venv")
     return python.parent
+
+
+def _strip(folder: Path) -> None:
+    """Strip the packages as `make run` does; the tests that follow run the stripped ones."""
+    before = {path: path.stat().st_size for path in folder.glob("lib/**/*.so")}
+    assert before
+    subprocess.run([ROOT / "deploy" / "locks" / "strip", folder], check=True)
+    after = {path: path.stat().st_size for path in folder.glob("lib/**/*.so")}
+    assert after.keys() == before.keys()  # nothing half done is left, either
+    assert not list(folder.glob("lib/**/*.stripped"))
+    assert all(after[path] <= before[path] and os.access(path, os.X_OK) for path in before)
+    if shutil.which("strip") and shutil.which("readelf"):
+        assert sum(after.values()) < sum(before.values())
 
 
 def test_the_core_is_compiled(bare: Path, tmp_path: Path) -> None:

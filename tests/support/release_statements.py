@@ -102,7 +102,7 @@ def start_indexer(
         assert indexer.running, indexer.output
         return get(f"{url}/readyz")[0] == 200
 
-    wait_for(ready, "the indexer is ready", 60)
+    wait_for(ready, "the indexer is ready", 120)
     return url
 
 
@@ -131,7 +131,7 @@ def post_all(url: str, requests: list[SentRequest]) -> None:
         headers = {"Content-Type": sent.content_type}
         request = urllib.request.Request(url + sent.path, data=sent.body, headers=headers, method="POST")
         try:
-            urllib.request.urlopen(request, timeout=60).close()
+            urllib.request.urlopen(request, timeout=120).close()
         except urllib.error.HTTPError as e:
             raise AssertionError(f"{sent.path}: {e.code} {e.read()[:500]!r}") from None
 
