@@ -11,6 +11,11 @@ const executablePath = ['/usr/bin/chromium', '/usr/bin/chromium-browser'].find((
 const address = (parameters) => `${base}/?${new URLSearchParams({ range: '1800', end: String(end), ...parameters })}`
 const drawn = (page, what = 'graph') => page.waitForFunction((name) => performance.getEntriesByName(name).length > 0, `meterhouse-${what}`, WAIT)
 const texts = (page, selector) => page.locator(selector).allTextContents()
+/** The texts of a column of the first table, by its title. */
+const column = (page, title) => page.locator('table').first().evaluate((table, title) => {
+  const at = Array.from(table.tHead.rows[0].cells, (cell) => cell.textContent.trim()).findIndex((text) => text.startsWith(title))
+  return Array.from(table.tBodies[0].rows, (row) => row.cells[at].textContent)
+}, title)
 
 /** A tab of its own, with the org that it asks for. */
 async function tab (browser, { org = '1:1', width = 1280, dark = false } = {}) {
@@ -183,7 +188,7 @@ const visits = {
     await page.goto(`${base}/?view=explore`)
     await page.getByLabel('Filter metrics').fill('set page_')
     await page.getByRole('button', { name: 'page_users' }).waitFor(WAIT)
-    await page.waitForFunction(() => document.querySelectorAll('tbody tr').length === 1, null, WAIT) // it was there before, too
+    await page.waitForFunction(() => document.querySelectorAll('tbody tr td:first-child').length === 1, null, WAIT) // it was there before, too
     const seen = { filtered: await texts(page, 'tbody tr td:first-child') }
     await page.getByLabel('Filter metrics').fill('page_requests')
     await page.getByRole('button', { name: 'page_requests' }).click(WAIT)
@@ -218,7 +223,7 @@ const visits = {
     const page = await tab(browser)
     await page.goto(`${base}/?view=status`)
     await page.waitForSelector('table', WAIT)
-    const seen = { agents: await texts(page, 'tbody td:nth-child(2)'), tiles: await texts(page, '.tile') }
+    const seen = { agents: await column(page, 'org:project'), tiles: await texts(page, '.tile') }
     await page.getByRole('link', { name: 'Alerts & rules' }).click()
     await page.locator('main h2', { hasText: 'Rules' }).waitFor(WAIT)
     await page.locator('.state.firing').first().waitFor(WAIT)

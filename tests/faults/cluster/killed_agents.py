@@ -52,7 +52,7 @@ class KilledAgent:
     def send(self, lines: int) -> None:
         """Send lines of each type, if the agent listens."""
         try:
-            sock = socket.create_connection(self._tcp, 5)
+            sock = socket.create_connection(self._tcp, 60)
         except OSError:
             return
         label = self._truth.label(self.name)
@@ -61,7 +61,7 @@ class KilledAgent:
         text = "".join(self._lines(label, lines)).encode()
         try:
             with sock:
-                sock.settimeout(30)
+                sock.settimeout(120)
                 sock.sendall(text)
                 sock.shutdown(socket.SHUT_WR)
                 while sock.recv(1_024):
