@@ -23,8 +23,11 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 AddressCheck = Callable[[str, int, str], bool]
 MAX_ANSWER_BYTES: Final = 1_024
 _MAX_RETRY_AFTER_S: Final = 3_600.0
-#: Names that are looked up at the same time.
+#: Names that are looked up at the same time, in all and under one domain: its name server may hang.
 _NAME_THREADS: Final = 64
+_OF_DOMAIN: Final = 16
+#: Names that are looked up or wait for that; further ones are to be tried again.
+_MAX_NAMES: Final = 1_024
 #: Statuses of servers that may take the same request later.
 _PASSING: Final = frozenset({408, 421, 425, 429})
 
@@ -114,13 +117,15 @@ class HttpPoster:
 class _Resolver(AbstractResolver):
     """Resolves names, and refuses addresses: those that are checked here are those of the connection.
 
-    A name server that hangs keeps a thread for long, so the threads are its own, and each name has one.
+    A name server that hangs keeps a thread for long, so the threads are its own, and each name has one. Names
+    under one domain have a part of them, so that a tenant whose name server hangs delays its own webhooks.
     """
 
     def __init__(self, check: AddressCheck | None) -> None:
         self._check = check
         self._threads = ThreadPoolExecutor(_NAME_THREADS, thread_name_prefix="webhook-names")
-        self._asked: dict[tuple[str, int, int], asyncio.Future[list[ResolveResult]]] = {}
+        self._asked: dict[tuple[str, int, int], asyncio.Task[list[ResolveResult]]] = {}
+        self._domains: dict[str, asyncio.Semaphore] = {}
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -134,22 +139,40 @@ class _Resolver(AbstractResolver):
         return allowed
 
     async def close(self) -> None:
+        for task in self._asked.values():
+            task.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _look_up(self, host: str, port: int, family: int) -> list[ResolveResult]:
         """Return the addresses, with the threads' answer to an earlier request for them. Raises OSError."""
         key = (host, port, family)
         if key not in self._asked:
-            ask = partial(_addresses, host, port, family)
-            future = asyncio.get_running_loop().run_in_executor(self._threads, ask)
-            self._asked[key] = future
-            future.add_done_callback(partial(self._answered, key))
+            if len(self._asked) >= _MAX_NAMES:
+                raise OSError(f"{_MAX_NAMES} names of hosts are being looked up: expected fewer")
+            task = asyncio.create_task(self._ask(host, port, family))
+            self._asked[key] = task
+            task.add_done_callback(partial(self._answered, key))
         return await asyncio.shield(self._asked[key])
 
-    def _answered(self, key: tuple[str, int, int], future: asyncio.Future[list[ResolveResult]]) -> None:
+    async def _ask(self, host: str, port: int, family: int) -> list[ResolveResult]:
+        """Ask for a name in a thread, once it is the turn of its domain. Raises OSError."""
+        turns = self._domains.setdefault(domain_of(host), asyncio.Semaphore(_OF_DOMAIN))
+        async with turns:
+            ask = partial(_addresses, host, port, family)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, ask)
+
+    def _answered(self, key: tuple[str, int, int], task: asyncio.Task[list[ResolveResult]]) -> None:
         del self._asked[key]
-        if not future.cancelled():
-            future.exception()  # who asked may have gone
+        domain = domain_of(key[0])
+        if not any(domain_of(host) == domain for host, _, _ in self._asked):
+            self._domains.pop(domain, None)
+        if not task.cancelled():
+            task.exception()  # who asked may have gone
+
+
+def domain_of(host: str) -> str:
+    """Return the last two labels of a host's name."""
+    return ".".join(host.lower().rstrip(".").split(".")[-2:])
 
 
 def _addresses(host: str, port: int, family: int) -> list[ResolveResult]:

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from shim.model.allowed_hosts import AllowedHosts
-from shim.notify.http_poster import PostOutcome
+from shim.notify.http_poster import PostOutcome, _Resolver
 from shim.notify.signed_webhook import SignedWebhook, signed_headers
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
@@ -139,3 +139,25 @@ async def test_names_that_hang_take_no_thread_of_others(
         released.set()
         await webhook.close()
         await quick.close()
+
+
+async def test_a_name_server_that_hangs_holds_up_its_domain_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenant may choose many names of one domain; those of others are looked up meanwhile."""
+    goes_on, asked = threading.Event(), Counter[str]()
+
+    def getaddrinfo(host: str, port: int, *_: Any) -> Any:
+        asked[host.rpartition("evil")[1]] += 1
+        if host.endswith("evil.test"):
+            assert goes_on.wait(240)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    resolver = _Resolver(None)
+    held = [asyncio.create_task(resolver.resolve(f"n{n}.evil.test", 80)) for n in range(100)]
+    found = await asyncio.gather(*(resolver.resolve(f"n{n}.good.test", 80) for n in range(20)))
+    assert [one[0]["host"] for one in found] == ["192.0.2.1"] * 20
+    assert asked["evil"] <= 16
+    goes_on.set()
+    assert len(await asyncio.gather(*held)) == 100
+    assert asked["evil"] == 100
+    await resolver.close()
