@@ -302,9 +302,9 @@ def test_copies_for_other_servers(start: Callable[..., Process], tmp_path: Path)
         wait_until(lambda: agent.metric('relay_dropped_events_total{reason="refused"}') == 2)
         events.bind(str(tmp_path / "events"))  # only now; the agent finds it by itself
         send_tcp(agent, b"_e{1,1}:c|d\n")
+        assert other.recv(1_000) == b"_e{1,1}:c|d"  # before further datagrams, which another thread reads
         wait_until(lambda: agent.metric("relayed_events_total") + _send_event(agent) >= 1)
         assert events.recv(1_000).startswith((b"_e{1,1}:c|d", b"_e{2,2}:cc|dd"))
-        assert other.recv(1_000) == b"_e{1,1}:c|d"
         assert agent.stop()[0] == 0
 
 
