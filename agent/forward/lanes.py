@@ -131,7 +131,7 @@ class Lanes:
         with self._spool.changed:
             now_s, url = self._clock_s(), self.urls[at]
             if postponed and frame.identity in self._sent:
-                self._choice.postponed(at)
+                self._choice.postponed(at, now_s)
             else:
                 self._choice.failed(at, now_s)
             if not sent and frame.identity not in self._sent:

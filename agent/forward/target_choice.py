@@ -10,6 +10,7 @@ an indexer that is back and has set such a frame aside postpones it for long, an
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import msgspec
 from xxhash import xxh64_intdigest
@@ -24,10 +25,14 @@ def _weight(*names: str) -> int:
     return xxh64_intdigest("\0".join(names).encode(errors="surrogateescape"))
 
 
+#: An answer is of late for this many times `failover_s`.
+_LATELY: Final = 3
+
+
 class _Target(msgspec.Struct):
     """Since when it fails without a break, whether it is down, since when it answers, when to try next.
 
-    `postpones`: it is there, and postpones frames that it may have.
+    `postpones`: it is there, and postpones frames that it may have. `answered_s`: when it last answered.
     """
 
     failing_s: float | None = None
@@ -35,6 +40,7 @@ class _Target(msgspec.Struct):
     back_s: float | None = None
     try_s: float = 0.0
     postpones: bool = False
+    answered_s: float | None = None
 
 
 class TargetChoice:
@@ -52,7 +58,7 @@ class TargetChoice:
     def answered(self, at: int, now_s: float) -> None:
         """Note that a target took or refused a frame."""
         target = self._targets[at]
-        target.failing_s = None
+        target.failing_s, target.answered_s = None, now_s
         if target.down and target.back_s is None:
             target.back_s = now_s
 
@@ -65,9 +71,16 @@ class TargetChoice:
         if target.failing_s is None:
             target.failing_s = now_s
 
-    def postponed(self, at: int) -> None:
-        """Note that a target answered to wait with a frame that it may have: others it may take."""
-        self._targets[at].postpones = True
+    def postponed(self, at: int, now_s: float) -> None:
+        """Note that a target answered to wait with a frame that it may have: others it may take.
+
+        One that works has failed by it unless it answered lately.
+        """
+        target = self._targets[at]
+        if self._is_down(at, now_s):
+            target.postpones = True
+        elif target.answered_s is None or now_s - target.answered_s > _LATELY * self._failover_s:
+            self.failed(at, now_s)
 
     def postpones(self, at: int) -> bool:
         """Return whether the latest such answer, or failure, was to wait with a frame that it may have."""
