@@ -121,6 +121,20 @@ def test_a_histogram_with_fractions_stays_one_of_floats() -> None:
         assert found[4] == [2.5 + at_s / 4]
 
 
+def test_a_histogram_of_whole_numbers_counts_what_its_buckets_have() -> None:
+    folded = Folded().add(*("d:1|d|@0.003", "d:2|d|@0.003") * 3)
+    (total,) = folded.state.published.histograms.values()
+    assert (int(total.count), total.whole) == (1_999, True)
+    found = fields(fields(families(folded)["d"][4][0])[7][0])
+    assert found[1] == [2_000] == [sum(buckets(found, 12, whole=True).values())]
+
+
+def test_a_time_that_rounds_up_is_the_next_second() -> None:
+    found = families(Folded(started_s=T + 0.9997).add("c:1|c"))["c"]
+    counter = fields(fields(found[4][0])[3][0])
+    assert fields(counter[3][0]) == {1: [T + 1], 2: [0]}
+
+
 VALUES = st.one_of(st.floats(-1e9, 1e9).map(lambda v: round(v, 3)), st.sampled_from([0.0, 5e-324, 1e300]))
 
 
