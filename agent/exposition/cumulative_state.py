@@ -5,6 +5,7 @@ so a line costs nothing here. `publish` copies the tables once all rows of a flu
 shows one moment, however long it takes.
 
 * A series is created at the start of its first bucket, but not before the last moment shown without it.
+* A gauge or set with a time after that of the frame gives way to any row: its clock was ahead.
 * A series expires `lifetime_s` after its last row: by the mapping file for its name, else the default.
 * Series beyond `max_series` are added to the series `__overflow__="true"` of their metric, those of a new
   metric under the name `__overflow__`.
@@ -105,8 +106,8 @@ class CumulativeState:
         keys = series_keys(frame, utf8=self._utf8)
         lifetimes = _Lifetimes(self._lifetime_s, now_s)
         self._fold_counters(frame.counters, keys, lifetimes)
-        self._fold_gauges(frame.gauges, keys, lifetimes)
-        self._fold_sets(frame.sets, keys, lifetimes)
+        self._fold_gauges(frame.gauges, keys, lifetimes, frame.created_ms)
+        self._fold_sets(frame.sets, keys, lifetimes, frame.created_ms)
         self._fold_distributions(frame.distributions, keys, lifetimes)
 
     def publish(self, now_s: float, unix_s: float) -> None:
@@ -133,7 +134,9 @@ class CumulativeState:
                 before = table.get(key) or CounterTotal(max(bucket_s, self._shown_s), 0.0)
             table[key] = before.plus(delta, lifetimes[key[0]])
 
-    def _fold_gauges(self, rows: Gauges, keys: Sequence[SeriesKey], lifetimes: _Lifetimes) -> None:
+    def _fold_gauges(
+        self, rows: Gauges, keys: Sequence[SeriesKey], lifetimes: _Lifetimes, created_ms: int
+    ) -> None:
         table = self._gauges
         columns = column("I", rows.series), column("q", rows.last_ms), numbers(rows.last)
         for series, time_ms, value in zip(*columns, strict=True):
@@ -145,10 +148,12 @@ class CumulativeState:
                     continue
                 key = found
                 before = table.get(key)
-            if before is None or time_ms >= before.time_ms:
+            if before is None or time_ms >= before.time_ms or before.time_ms > created_ms:
                 table[key] = GaugeValue(lifetimes[key[0]], time_ms, value)
 
-    def _fold_sets(self, rows: Sets, keys: Sequence[SeriesKey], lifetimes: _Lifetimes) -> None:
+    def _fold_sets(
+        self, rows: Sets, keys: Sequence[SeriesKey], lifetimes: _Lifetimes, created_ms: int
+    ) -> None:
         start = 0
         columns = column("I", rows.series), column("I", rows.bucket), column("I", rows.length)
         for series, bucket_s, length in zip(*columns, strict=True):
@@ -158,7 +163,7 @@ class CumulativeState:
             if key is None:
                 continue
             before = self._sets.get(key)
-            if before is not None and bucket_s < before.bucket_s:
+            if before is not None and bucket_s < before.bucket_s <= created_ms / 1_000:
                 continue  # late: a later bucket is shown
             size = length
             if before is not None and bucket_s == before.bucket_s:

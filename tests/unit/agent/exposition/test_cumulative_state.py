@@ -44,6 +44,14 @@ def test_a_gauge_keeps_the_value_of_the_latest_time() -> None:
     assert folded.add(f"g:3|g|T{T}", at_s=21).lines() == {"g{}": 5}
 
 
+def test_a_clock_that_was_ahead_holds_no_gauge_or_set() -> None:
+    folded = Folded(lifetime_s=lambda _: 60.0).add("g:5|g", "u:a|s", "u:b|s", at_s=7_200)
+    folded.add("g:3|g", "u:c|s", at_s=10)  # the clock was put right
+    assert folded.lines() == {"g{}": 3, "u{}": 1}
+    folded.add("g:4|g", at_s=20).add(f"g:1|g|T{T}", f"u:d|s|T{T}", at_s=30)  # late: later ones are shown
+    assert folded.lines() == {"g{}": 4, "u{}": 1}
+
+
 def test_a_counter_never_falls() -> None:
     shown = [Folded().add("c:10|c").lines()["c{}"]]
     folded = Folded().add("c:10|c")
