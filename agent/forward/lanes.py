@@ -118,7 +118,7 @@ class Lanes:
             self._sent.discard(frame.identity)
             self._spool.done(frame)
             backlog = self._spool.backlog
-            if backlog is None or not backlog.frames:
+            if backlog is None or backlog.is_empty:
                 self._bindings.forget_recovered()
 
     def again(

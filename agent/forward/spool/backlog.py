@@ -112,6 +112,11 @@ class Backlog:
         return sum(segment.frames for segment in self._segments)
 
     @property
+    def is_empty(self) -> bool:
+        """Whether the directory has no frames, not even of a later version of the agent."""
+        return not self.frames and not self.later_files
+
+    @property
     def frame_bytes(self) -> int:
         """Bytes of the waiting frames."""
         return sum(segment.frame_bytes for segment in self._segments)

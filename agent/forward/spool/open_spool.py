@@ -74,6 +74,6 @@ def open_spool(
         )
     if backlog.damaged.frames:
         log.warning("spool_damaged", dir=path, frames=backlog.damaged.frames, set_aside=f"{path}/damaged")
-    if bindings is not None and not backlog.frames:
+    if bindings is not None and backlog.is_empty:
         bindings.forget_recovered()
     return Spool(settings.forward.max_unsent_bytes, backlog, bindings=bindings)

@@ -9,11 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from agent.forward.lanes import Lanes
 from agent.forward.spool.age import SpoolAge
 from agent.forward.spool.backlog import Backlog, LostFrames
+from agent.forward.spool.bindings import Binding, Bindings
+from agent.forward.spool.open_spool import open_spool
 from agent.forward.spool.record import VERSION, EncodedFrame, encode
 from agent.forward.spool.spool import Spool
+from agent.forward.target_choice import TargetChoice
 from agent.runtime.logs import Log
+from agent.settings import AgentSettings, SpoolSettings
 
 
 class Clock:
@@ -215,3 +220,27 @@ def test_files_of_a_later_version_are_kept_for_it(tmp_path: Path) -> None:
     of = backlog(tmp_path)
     assert drained(of) == ["a/1/1"]
     of.close()
+
+
+def test_bindings_of_frames_of_a_later_version_are_kept(tmp_path: Path) -> None:
+    """Else its agent sends them to another indexer than the one that may have them: they count twice."""
+    of = backlog(tmp_path)
+    assert of.put(parcel(1))
+    of.close()
+    (name,) = files(tmp_path)
+    later = encode(parcel(1))[:4] + bytes([VERSION + 1]) + b" of a later agent"
+    (tmp_path / name).write_bytes(later)
+    before = Bindings(tmp_path)
+    before.bind("a/1/1", Binding("http://a:1"))
+    before.persist("a/1/1")
+
+    bindings = Bindings(tmp_path)
+    settings = AgentSettings(spool=SpoolSettings(path=str(tmp_path)))
+    spool = open_spool(settings, CLOCK, Log(), 0.0, bindings)
+    choice = TargetChoice(1, failover_s=10.0, return_s=30.0, try_every_s=15.0)
+    lanes = Lanes(spool, bindings, ["http://b:2"], choice, {})
+    spool.put(parcel(2))
+    (sent,) = lanes.take(0, 1, 1 << 20, 1, live_first=True)
+    lanes.done(0, sent)
+    assert (sent.number, bindings.urls()) == (2, {"http://a:1"})
+    spool.leave()
