@@ -112,8 +112,8 @@ class _Writer:
 def _observations(value: HistogramTotal) -> int:
     """Return the number of observations in the buckets of a histogram of whole numbers.
 
-    Its own count is a sum in another order, and may differ by a rounding of sampled lines. A Prometheus refuses
-    a whole scrape for such a difference.
+    Its own count is a sum in another order, and may differ by a rounding of sampled lines. A Prometheus
+    refuses a whole scrape for such a difference.
     """
     return int(value.zero) + int(sum(value.positive.values())) + int(sum(value.negative.values()))
 
