@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -30,6 +31,7 @@ from agent.exposition.series_names import SeriesNames
 from agent.exposition.totals import CounterTotal, GaugeValue, HistogramRow, HistogramTotal, SetSize
 from agent.protocol.line import Kind
 from agent.wire.frame import Counters, Distributions, Frame, Gauges, Sets
+from agent.wire.underscore_forms import label_form
 
 _OVERFLOW: Final = "__overflow__"
 #: Expired series are looked for this often at most: it takes a walk over all.
@@ -78,8 +80,8 @@ class CumulativeState:
         self._max_entries = max_entries
         self._lifetime_s = lifetime_s
         self._utf8 = utf8
-        tags = sorted({**(static or {}), _OVERFLOW: "true"}.items())
-        self._overflow_labels = tuple(text for tag in tags for text in tag)
+        tags = {key if utf8 else label_form(key): value for key, value in (static or {}).items()}
+        self._overflow_labels = tuple(chain.from_iterable(sorted({**tags, _OVERFLOW: "true"}.items())))
         self._names = SeriesNames()
         self._counters: dict[SeriesKey, CounterTotal] = {}
         self._gauges: dict[SeriesKey, GaugeValue] = {}

@@ -131,6 +131,14 @@ def test_series_beyond_the_bound_are_one_and_totals_stay_right() -> None:
     assert folded.state.overflow_rows == 85
 
 
+@pytest.mark.parametrize(("utf8", "name"), [(False, "data_center"), (True, '"data.center"')])
+def test_the_series_beyond_the_bound_has_its_tags_as_others_have(utf8: bool, name: str) -> None:
+    folded = Folded(max_series=1, static={"data.center": "x"}, utf8=utf8)
+    folded.add("hits:1|c|#data.center:x", "hits:2|c|#data.center:x,id:1")
+    labels = [f'__overflow__="true",{name}="x"', f'{name}="x"']
+    assert sorted(folded.lines(utf8=utf8)) == sorted(f"hits{{{one}}}" for one in labels)
+
+
 def test_a_histogram_of_many_buckets_becomes_coarser_and_loses_nothing() -> None:
     folded = Folded(max_entries=1_000_000)
     for start in range(0, 3_000, 500):
