@@ -255,7 +255,6 @@ class Agent:
             self._announcer = self._sources.announcer = announcer
             announcer.start()
         if self._exposition:
-            self._exposition.described.forget()
             let_describe(mapper, self._exposition)
         self._core.remap(mapper)
         self._mapper = self._sources.mapper = mapper

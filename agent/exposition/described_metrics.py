@@ -36,8 +36,9 @@ class DescribedMetrics:
         if before is not None or len(self._lifetimes_s) < MAX_NAMES:
             self._lifetimes_s[name] = max(lifetime_s, before or 0.0)
 
-    def forget(self) -> None:
-        """Forget all metrics, as a changed mapping file describes them again; the default lifetime stays."""
+    def forget(self, default_lifetime_s: float) -> None:
+        """Forget all metrics and the default lifetime, as a changed mapping file has its own."""
+        self._default_s = default_lifetime_s or math.inf
         self._described, self._lifetimes_s = {}, {}
 
     def described(self, name: str) -> MetricDescription:

@@ -47,8 +47,8 @@ class Exposition:
     def __init__(self, settings: AgentSettings, ttl_s: float | None = None) -> None:
         """`ttl_s`: the default of the mapping file, which precedes the setting."""
         utf8 = settings.exposition_names == "utf8"
-        ttl_s = settings.exposition_ttl_s if ttl_s is None else ttl_s
-        self.described = DescribedMetrics(ttl_s, utf8=utf8)
+        self._ttl_s = settings.exposition_ttl_s
+        self.described = DescribedMetrics(self._lifetime_s(ttl_s), utf8=utf8)
         self.state = CumulativeState(
             max_series=settings.exposition_max_series,
             max_entries=settings.aggregate.max_entries,
@@ -59,6 +59,13 @@ class Exposition:
         )
         self.scrapes: Counter[str] = Counter()  # by outcome
         self._free = threading.BoundedSemaphore(MAX_SCRAPES)
+
+    def forget_descriptions(self, ttl_s: float | None) -> None:
+        """Forget what a mapping file said of metrics; `ttl_s`: the default of the file after it."""
+        self.described.forget(self._lifetime_s(ttl_s))
+
+    def _lifetime_s(self, ttl_s: float | None) -> float:
+        return self._ttl_s if ttl_s is None else ttl_s
 
     def fold(self, frame: Frame) -> None:
         """Add the rows of a frame."""

@@ -30,7 +30,8 @@ def open_exposition(settings: AgentSettings, mapper: Mapper | None) -> Expositio
 
 
 def let_describe(mapper: Mapper, opened: Exposition) -> None:
-    """Let an exposition hear of the metrics of a mapping file."""
+    """Let an exposition hear of the metrics of a mapping file, and forget those of the file before."""
+    opened.forget_descriptions(mapper.ttl_s)
     for name, described in mapper.names():
         opened.described.describe(name, described)
     mapper.describe = _both(mapper.describe, opened.described.describe)

@@ -8,7 +8,7 @@ import pytest
 
 from agent.exposition.described_metrics import MAX_NAMES, DescribedMetrics
 from agent.exposition.exposition import MAX_SCRAPES, Exposition
-from agent.exposition.open_exposition import open_exposition
+from agent.exposition.open_exposition import let_describe, open_exposition
 from agent.mapping.config_file import parse
 from agent.settings import AgentSettings, ForwardSettings
 from agent.wire.frame import Sender
@@ -75,6 +75,20 @@ def test_without_a_ttl_the_setting_counts() -> None:
     assert found is not None
     assert found.described.lifetime_s("x") == 7.0
     assert open_exposition(AgentSettings(), None) is None
+
+
+def test_a_changed_mapping_file_has_its_own_lifetimes() -> None:
+    settings = AgentSettings(exposition=True, exposition_ttl_s=7.0)
+    texts = ("defaults: {ttl: 1m}", "defaults: {ttl: 30s}", "defaults: {ttl: 0}", "mappings: []")
+    mappers = [parse(text).mapper(settings.lines) for text in texts]
+    opened = open_exposition(settings, mappers[0])
+    assert opened is not None
+    found = [opened.described.lifetime_s("x")]
+    for mapper in mappers[1:]:
+        opened.described.keep("x", 5.0)
+        let_describe(mapper, opened)
+        found.append(opened.described.lifetime_s("x"))
+    assert found == [60.0, 30.0, float("inf"), 7.0]
 
 
 def test_gzip_has_the_same_text() -> None:
