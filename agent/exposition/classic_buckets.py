@@ -18,6 +18,7 @@ import msgspec
 
 from agent.aggregate.exponential_buckets import EDGES, PER_OCTAVE, index_of
 from agent.exposition.totals import SCHEMA, HistogramTotal
+from agent.protocol.line import MAX_NUMBER
 
 _CLASSIC_SCHEMA: Final = 2
 #: Boundaries of one metric; where schema 2 would have more, a coarser schema is taken.
@@ -79,8 +80,8 @@ def counts_up_to(histogram: HistogramTotal, bounds: Sequence[ClassicBound]) -> l
 
 
 def rounded(count: float) -> int:
-    """Round to a whole number; a half goes up."""
-    return math.floor(count + 0.5)
+    """Round to a whole number; a half goes up, and infinity is the largest float."""
+    return math.floor(count + 0.5) if count < MAX_NUMBER else int(MAX_NUMBER)
 
 
 class _Extent:
@@ -110,6 +111,8 @@ class _Cumulative:
     def __init__(self, buckets: Mapping[int, float], halvings: int) -> None:
         self._at = sorted(buckets)
         self._sums = [0.0, *accumulate(buckets[i] for i in self._at)]
+        if self._sums[-1] > MAX_NUMBER:  # a difference of infinities is NaN
+            self._sums = [min(one, MAX_NUMBER) for one in self._sums]
         self._scale = 0.5**halvings
         self.total = self._sums[-1]
 

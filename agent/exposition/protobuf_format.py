@@ -22,6 +22,7 @@ _DOUBLE: Final = struct.Struct("<d")
 #: Up to this number, empty buckets take less than a new span.
 _MAX_GAP: Final = 2
 _MAX_EXACT: Final = 2.0**53
+_MAX_UINT64: Final = 2**64 - 1
 #: Numbers below this are one byte; all keys of fields are.
 _LARGE: Final = 0x80
 _SMALL: Final = tuple(bytes((value,)) for value in range(_LARGE))
@@ -95,6 +96,8 @@ class _Writer:
     def _histogram(self, value: HistogramTotal, bounds: _Bounds) -> bytes:
         whole = value.whole and value.count < _MAX_EXACT
         counts = counts_up_to(value, [bound for bound, _ in bounds])
+        if counts[-1] > _MAX_UINT64:
+            counts = [min(one, _MAX_UINT64) for one in counts]
         parts = [
             _number(1, _observations(value)) if whole else _double(4, value.count),
             _double(2, value.sum),

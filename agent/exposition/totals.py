@@ -126,7 +126,7 @@ def _added(before: Mapping[int, float], more: Iterable[tuple[int, float]], halvi
     get = after.get
     for index, count in more:
         at = ((index - 1) >> halvings) + 1
-        after[at] = get(at, 0.0) + count
+        after[at] = min(get(at, 0.0) + count, MAX_NUMBER)
     return after
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from agent.aggregate.exponential_buckets import index_of
 from agent.exposition.protobuf_format import protobuf_of
+from agent.protocol.line import MAX_NUMBER
 from agent.wire.metadata import MetricDescription
 from tests.unit.agent.exposition.folded import Folded, T
 
@@ -127,6 +128,21 @@ def test_a_histogram_of_whole_numbers_counts_what_its_buckets_have() -> None:
     assert (int(total.count), total.whole) == (1_999, True)
     found = fields(fields(families(folded)["d"][4][0])[7][0])
     assert found[1] == [2_000] == [sum(buckets(found, 12, whole=True).values())]
+
+
+@pytest.mark.parametrize("rate", ["1e-20", "1e-300", "6e-309"])
+def test_tiny_rates_break_no_scrape(rate: str) -> None:
+    lines = (f"d:1|d|@{rate}", f"d:2|d|@{rate}", f"d:0|d|@{rate}", f"d:-1|d|@{rate}", f"d:-2|d|@{rate}")
+    folded = Folded().add(*lines).add(*lines, at_s=10).add("c:1|c", at_s=20)
+    found = fields(fields(families(folded)["d"][4][0])[7][0])
+    classic = [one[1][0] for one in map(fields, found[3])]
+    assert classic == sorted(classic)
+    assert classic[-1] == 2**64 - 1
+    for openmetrics in (False, True):
+        shown = folded.lines(openmetrics=openmetrics)
+        counts = [n for series, n in shown.items() if series.startswith("d_bucket")]
+        assert counts == sorted(counts)
+        assert counts[-1] == pytest.approx(min(10 / float(rate), MAX_NUMBER))
 
 
 def test_a_time_that_rounds_up_is_the_next_second() -> None:
