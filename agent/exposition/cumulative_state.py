@@ -157,6 +157,7 @@ class CumulativeState:
         self, rows: Sets, keys: Sequence[SeriesKey], lifetimes: _Lifetimes, created_ms: int
     ) -> None:
         start = 0
+        found: dict[SeriesKey, list[bytes]] = {}  # joined once: many rows may be of the series __overflow__
         columns = column("I", rows.series), column("I", rows.bucket), column("I", rows.length)
         for series, bucket_s, length in zip(*columns, strict=True):
             members = rows.member[start : start + length * _MEMBER_BYTES]
@@ -167,11 +168,17 @@ class CumulativeState:
             before = self._sets.get(key)
             if before is not None and bucket_s < before.bucket_s <= created_ms / 1_000:
                 continue  # late: a later bucket is shown
-            size = length
-            if before is not None and bucket_s == before.bucket_s:
-                members = _union(self._members.get(key, b""), members)
-                size = max(before.size, len(members) // _MEMBER_BYTES)
-            self._sets[key] = SetSize(lifetimes[key[0]], bucket_s, size)
+            if before is None or bucket_s != before.bucket_s:
+                self._sets[key] = SetSize(0.0, bucket_s, 0)
+                found[key] = [members]
+            elif key in found:
+                found[key].append(members)
+            else:
+                found[key] = [self._members.get(key, b""), members]
+        for key, parts in found.items():
+            before, members = self._sets[key], _union(parts)
+            size = max(before.size, len(members) // _MEMBER_BYTES)
+            self._sets[key] = SetSize(lifetimes[key[0]], before.bucket_s, size)
             self._keep_members(key, members)
 
     def _fold_distributions(
@@ -266,10 +273,10 @@ class _Lifetimes(dict[str, float]):
         return expires_s
 
 
-def _union(one: bytes, other: bytes) -> bytes:
-    """Return the distinct members of both."""
-    if not one:
-        return other
-    size = _MEMBER_BYTES
-    both = one + other
-    return b"".join({both[i : i + size] for i in range(0, len(both), size)})
+def _union(parts: Sequence[bytes]) -> bytes:
+    """Return the distinct members of all parts, of which each has a member once."""
+    filled = [part for part in parts if part]
+    together, size = b"".join(filled), _MEMBER_BYTES
+    if len(filled) <= 1:
+        return together
+    return b"".join({together[i : i + size] for i in range(0, len(together), size)})
