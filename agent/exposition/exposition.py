@@ -61,7 +61,7 @@ class Exposition:
         self._free = threading.BoundedSemaphore(MAX_SCRAPES)
 
     def forget_descriptions(self, ttl_s: float | None) -> None:
-        """Forget what a mapping file said of metrics; `ttl_s`: the default of the file after it."""
+        """Forget all that a mapping file said of metrics; `ttl_s`: the default of the file after it."""
         self.described.forget(self._lifetime_s(ttl_s))
 
     def _lifetime_s(self, ttl_s: float | None) -> float:

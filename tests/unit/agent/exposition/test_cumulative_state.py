@@ -61,7 +61,7 @@ def test_sets_beyond_the_bound_are_joined_once_a_frame(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(cumulative_state, "_union", union)
     Folded(max_series=1).add(*(f"u:m{i}|s|#i:{i}" for i in range(300)), rows=100)
-    assert sum(calls) == 300 + 2  # two frames join theirs with what was there
+    assert sum(calls) == 300 + 2  # two frames add to those before
     assert len(calls) == 4
 
 
