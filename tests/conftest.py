@@ -9,18 +9,13 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 # Tests start hundreds of processes and import 600 modules of tests: each is compiled once, not each time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-# Runs of a commit have the same examples, however busy the machine is; others by --hypothesis-profile=random.
-settings.register_profile("random", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("repeated", settings.get_profile("random"), derandomize=True)
-settings.load_profile("repeated")
-
 pytest_plugins = [
+    "tests.support.repeated_examples",
     "tests.support.logging_state",
     "tests.support.memory_folder",
     "tests.support.failure_summary",
