@@ -34,7 +34,7 @@ from indexer.metrics import Metrics
 from indexer.settings import Settings
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.attempt_pauses import AttemptPauses
-from indexer.write.batch_claims import GO, BatchClaims, SettlingError, WaitsError, divided
+from indexer.write.batch_claims import GO, BatchClaims, WaitsError, divided
 from indexer.write.batch_turns import BatchTurns, TakenBatch
 from indexer.write.batcher import Batcher
 from indexer.write.ended_frames import end_refused
@@ -217,19 +217,37 @@ class JournalWriter:
         if units:
             await self._write_begun(begun, first=True)
         else:
-            self._end(begun, {})
+            self._end(begun, answers)
 
     async def _write_begun(self, batch: BegunBatch, *, first: bool = False) -> None:
-        """Write a batch of the journal and answer its senders, unless its claims settle first."""
-        try:
-            self._end(batch, await self._write_batch(batch.token, batch.units, first=first))
-        except SettlingError as e:
-            self._settling.add(batch, e.rest_s)
+        """Write a batch of the journal, however long it takes, and answer its senders.
+
+        One that settles continues later, without the frames that left it. `first`: it was never tried.
+        """
+        token, units, answers = batch.token, batch.units, dict(batch.answers)
+        failures = tries = 0
+        while (failed := await self._attempt(token, units, first=first, answers=answers)) is not None:
+            first = False
+            units = [unit for unit in units if unit.identity not in failed.gone]
+            if failed.settles_s:
+                self._settling.add(batch._replace(units=units, answers=answers), failed.settles_s)
+                return
+            if failed.ended:
+                answers |= dict.fromkeys(failed.ended, Refused(failed.told))
+                continue
+            failures += failed.fault is Fault.OTHER and await self._pauses.answers()
+            if await self._set_aside_if_alone(token, units, failed, failures):
+                aside = Unavailable(failed.told, retry_after_s=ASIDE_WAIT_S)
+                answers |= dict.fromkeys((unit.identity for unit in units), aside)
+                break
+            await self._pauses.wait(tries, failed.fault)
+            tries += 1
+        self._end(batch, answers)
 
     def _end(self, batch: BegunBatch, answers: Mapping[str, WriteError | None]) -> None:
         if batch.held:
             self._batcher.release(batch.senders)
-        self._waiting.end(batch.senders, {**batch.answers, **answers})
+        self._waiting.end(batch.senders, answers)
 
     async def _begin(
         self, batch: TakenBatch, answers: dict[str, WriteError | None]
@@ -262,33 +280,6 @@ class JournalWriter:
             return written
         answers.update(dict.fromkeys((unit.identity for unit in units), unavailable))
         return ()
-
-    async def _write_batch(
-        self, token: str, units: Sequence[AcceptedFrame], *, first: bool = False
-    ) -> Mapping[str, WriteError | None]:
-        """Write a batch of the journal, however long it takes; return the errors by frame identity.
-
-        `first`: no earlier attempt was made to write it. Raises SettlingError.
-        """
-        ended: dict[str, WriteError | None] = {}
-        failures = tries = 0
-        while True:
-            failed = await self._attempt(token, units, first=first, answers=ended)
-            first = False
-            if failed is None:
-                return ended
-            if failed.settles_s:
-                raise SettlingError(failed.settles_s)
-            units = [unit for unit in units if unit.identity not in failed.gone]
-            if failed.ended:
-                ended |= dict.fromkeys(failed.ended, Refused(failed.told))
-                continue
-            failures += failed.fault is Fault.OTHER and await self._pauses.answers()
-            if await self._set_aside_if_alone(token, units, failed, failures):
-                aside = Unavailable(failed.told, retry_after_s=ASIDE_WAIT_S)
-                return ended | dict.fromkeys((unit.identity for unit in units), aside)
-            await self._pauses.wait(tries, failed.fault)
-            tries += 1
 
     async def _attempt(
         self,
