@@ -95,7 +95,8 @@ def make_tables(db: sqlite3.Connection) -> None:
         raise sqlite3.NotSupportedError(
             f"the journal has format {version}, of a later Meterhouse: expected at most {VERSION}"
         )
-    db.execute(f"PRAGMA user_version = {VERSION}")
+    if version < VERSION:
+        db.execute(f"PRAGMA user_version = {VERSION}")
     db.executescript(_SCHEMA)
     for table, name, kind in _ADDED:
         there = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}

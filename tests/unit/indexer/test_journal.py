@@ -270,3 +270,11 @@ def test_a_file_of_a_later_version_is_refused_and_not_changed(tmp_path: Path) ->
     with pytest.raises(JournalError, match=f"format {VERSION + 1}, of a later Meterhouse: expected at most"):
         make(tmp_path)
     assert path.read_bytes() == before
+
+
+def test_to_open_a_file_of_this_version_writes_nothing(tmp_path: Path) -> None:
+    """So it opens on a full disk, too."""
+    make(tmp_path).close()
+    journal = make(tmp_path)
+    assert (tmp_path / "deep" / "journal.sqlite-wal").stat().st_size == 0
+    journal.close()
