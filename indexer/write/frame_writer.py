@@ -12,9 +12,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import Final, NamedTuple, cast
 
@@ -25,7 +24,7 @@ from indexer.metrics import Metrics
 from indexer.settings import Settings
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.errors import Limited, Refused, Unavailable
-from indexer.write.gated_batches import GATE_LOOK_S
+from indexer.write.gate_waits import GateWaits
 from indexer.write.health import Health
 from indexer.write.held_bytes import HeldBytes
 from indexer.write.inserter import Inserter
@@ -59,6 +58,7 @@ class FrameWriter:
         self._limit = limit
         self._health = health or Health()
         self._inserter = inserter
+        self._gate = GateWaits(inserter.gate)
         self._settings = settings
         self._metrics = metrics
         self._in_flight: dict[str, _InFlight] = {}
@@ -122,7 +122,7 @@ class FrameWriter:
         try:
             began = time.perf_counter()
             loop = asyncio.get_running_loop()
-            async with self._entered(unit), self._turn(unit):
+            async with self._gate.entered(unit.frame.org_id), self._turn(unit):
                 rows = await loop.run_in_executor(self._threads, self._insert_within_limit, unit)
             self._metrics.wrote(1, rows, time.perf_counter() - began)
         except StoreError as e:
@@ -138,17 +138,6 @@ class FrameWriter:
         finally:
             self._held.release(unit.frame.org_id, unit.held_bytes, unit.frame.agent)
             del self._in_flight[unit.identity]
-
-    @asynccontextmanager
-    async def _entered(self, unit: AcceptedFrame) -> AsyncIterator[None]:
-        """Enter the gate of INSERTs; no thread waits while a deletion of the org has it."""
-        gate, orgs = self._inserter.gate, (unit.frame.org_id,)
-        while gate.enter(orgs):  # noqa: ASYNC110  # the gate belongs to threads
-            await asyncio.sleep(GATE_LOOK_S)
-        try:
-            yield
-        finally:
-            gate.leave(orgs)
 
     def _turn(self, unit: AcceptedFrame) -> AbstractAsyncContextManager[None]:
         if unit.heavy:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from indexer.write.batch_turns import TakenBatch
+from indexer.write.gate_waits import GateWaits
 from indexer.write.gated_batches import GatedBatches
 from indexer.write.write_gate import WriteGate
 from tests.support.frames import counter_frame, unit
@@ -51,3 +54,27 @@ def test_frames_of_a_closed_org_leave_a_batch() -> None:
     assert (shared.units, alone) == ([FIRST], TakenBatch(FIRST.identity, [FIRST]))
     assert gated.wait_s(None) is None
     assert not gated.opened()
+
+
+async def test_all_frames_of_an_org_wait_with_one_look() -> None:
+    gate, looks, entered = WriteGate(), 0, 0
+
+    async def look(_: float) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 3:
+            deletion.__exit__(None, None, None)
+
+    waits = GateWaits(gate, look)
+
+    async def write() -> None:
+        nonlocal entered
+        async with waits.entered(1):
+            entered += 1
+
+    deletion = gate.alone(1, 0.0)
+    deletion.__enter__()
+    await asyncio.gather(*(write() for _ in range(100)))
+    assert (looks, entered) == (3, 100)
+    with gate.alone(1, 0.0):
+        assert gate.closed == {1}, "all have left"
