@@ -15,7 +15,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
-from typing import Final, NamedTuple, cast
+from typing import Final, cast
 
 from indexer.clickhouse.faults import Fault
 from indexer.clickhouse.schema.metric_types import Kind
@@ -37,13 +37,6 @@ log = logging.getLogger(__name__)
 _SERIES_WAIT_S: Final = 60
 
 
-class _InFlight(NamedTuple):
-    """A frame that is being written, and since when (monotonic)."""
-
-    task: asyncio.Task[None]
-    since_s: float
-
-
 class FrameWriter:
     """Writes each frame by itself under its identity."""
 
@@ -61,7 +54,10 @@ class FrameWriter:
         self._gate = GateWaits(inserter.gate)
         self._settings = settings
         self._metrics = metrics
-        self._in_flight: dict[str, _InFlight] = {}
+        self._in_flight: dict[str, asyncio.Task[None]] = {}
+        self._begun_s: dict[
+            str, float
+        ] = {}  # of those that wait for no deletion; monotonic, the oldest first
         self._threads = ThreadPoolExecutor(settings.connections, thread_name_prefix="indexer-writer")
         self._stopping = False
         self._held = HeldBytes(settings.bounds.queue_bytes)
@@ -74,8 +70,8 @@ class FrameWriter:
 
     def oldest_waiting_s(self) -> float:
         """Return how long the oldest frame in progress has waited; 0 for none."""
-        oldest = next(iter(self._in_flight.values()), None)
-        return 0.0 if oldest is None else time.monotonic() - oldest.since_s
+        oldest_s = next(iter(self._begun_s.values()), None)
+        return 0.0 if oldest_s is None else time.monotonic() - oldest_s
 
     async def start(self) -> None:
         """Do nothing: senders resend frames that were not stored."""
@@ -89,12 +85,11 @@ class FrameWriter:
             if not self._held.take(unit.frame.org_id, unit.held_bytes, unit.frame.agent):
                 self._metrics.refused.labels(reason="queue_full").inc()
                 raise Unavailable("too much is waiting to be written", begun=False)
-            held = _InFlight(asyncio.create_task(self._insert(unit)), time.monotonic())
-            self._in_flight[unit.identity] = held
-            held.task.add_done_callback(lambda t: t.cancelled() or t.exception())  # there may be no waiter
+            held = self._in_flight[unit.identity] = asyncio.create_task(self._insert(unit))
+            held.add_done_callback(lambda t: t.cancelled() or t.exception())  # there may be no waiter
         try:
             async with asyncio.timeout(self._settings.acknowledge_s):
-                await asyncio.shield(held.task)
+                await asyncio.shield(held)
         except TimeoutError:
             raise Unavailable("not written yet") from None
 
@@ -106,7 +101,7 @@ class FrameWriter:
         """Wait for the frames in progress, until the deadline."""
         self._stopping = True
         if self._in_flight:
-            await asyncio.wait([held.task for held in self._in_flight.values()], timeout=deadline_s)
+            await asyncio.wait(self._in_flight.values(), timeout=deadline_s)
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def _insert_within_limit(self, unit: AcceptedFrame) -> int:
@@ -122,8 +117,10 @@ class FrameWriter:
         try:
             began = time.perf_counter()
             loop = asyncio.get_running_loop()
-            async with self._gate.entered(unit.frame.org_id), self._turn(unit):
-                rows = await loop.run_in_executor(self._threads, self._insert_within_limit, unit)
+            async with self._gate.entered(unit.frame.org_id):
+                self._begun_s[unit.identity] = time.monotonic()
+                async with self._turn(unit):
+                    rows = await loop.run_in_executor(self._threads, self._insert_within_limit, unit)
             self._metrics.wrote(1, rows, time.perf_counter() - began)
         except StoreError as e:
             self._metrics.store_failed(e)
@@ -138,6 +135,7 @@ class FrameWriter:
         finally:
             self._held.release(unit.frame.org_id, unit.held_bytes, unit.frame.agent)
             del self._in_flight[unit.identity]
+            self._begun_s.pop(unit.identity, None)
 
     def _turn(self, unit: AcceptedFrame) -> AbstractAsyncContextManager[None]:
         if unit.heavy:

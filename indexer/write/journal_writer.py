@@ -120,7 +120,7 @@ class JournalWriter:
 
     def oldest_waiting_s(self) -> float:
         """Return how long the oldest frame in progress has waited; 0 for none."""
-        return self._waiting.oldest_s()
+        return self._waiting.oldest_s(self._gated.closed)
 
     async def start(self) -> None:
         """Try the unfinished batches of an earlier run once; failed ones are written before all else."""

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
 
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.errors import WriteError
 
 
-class WaitingFrame(NamedTuple):
+@dataclass(slots=True)
+class WaitingFrame:
     """A frame that is being written: its digest, its waiter, and since when (monotonic)."""
 
+    org_id: int
     digest: bytes
     future: asyncio.Future[None]
     since_s: float
 
 
 class WaitingFrames:
-    """Frames by identity, the oldest first."""
+    """Frames by identity."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._clock_s = clock_s
         self._frames: dict[str, WaitingFrame] = {}
 
     def __contains__(self, identity: str) -> bool:
@@ -32,15 +35,21 @@ class WaitingFrames:
         """Return the frame of an identity."""
         return self._frames.get(identity)
 
-    def oldest_s(self) -> float:
-        """Return how long the oldest one has waited; 0 for none."""
-        oldest = next(iter(self._frames.values()), None)
-        return 0.0 if oldest is None else time.monotonic() - oldest.since_s
+    def oldest_s(self, held: Set[int] = frozenset()) -> float:
+        """Return how long the oldest one has waited; 0 for none.
+
+        Frames of the orgs `held` begin to wait anew: nothing is wrong with the writer.
+        """
+        now_s = self._clock_s()
+        for frame in self._frames.values() if held else ():
+            if frame.org_id in held:
+                frame.since_s = now_s
+        return now_s - min((frame.since_s for frame in self._frames.values()), default=now_s)
 
     def add(self, unit: AcceptedFrame) -> asyncio.Future[None]:
         """Note a frame; return the future that its senders wait for."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._frames[unit.identity] = WaitingFrame(unit.digest, future, time.monotonic())
+        self._frames[unit.identity] = WaitingFrame(unit.frame.org_id, unit.digest, future, self._clock_s())
         return future
 
     def end(self, units: Sequence[AcceptedFrame], errors: Mapping[str, WriteError | None]) -> None:

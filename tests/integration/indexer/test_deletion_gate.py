@@ -27,6 +27,7 @@ async def test_a_deletion_of_one_org_holds_up_no_other(
         up=False,
         batching=batching,  # type: ignore[arg-type]
         connections=2,
+        acknowledge_s=240,  # as long as a busy machine takes for the others' frames
         batch=BatchSettings(linger_ms=20),
         journal=JournalSettings(path=str(tmp_path / "journal.sqlite")),
     )

@@ -71,3 +71,17 @@ async def test_heavy_frames_of_one_org_leave_a_thread_to_the_others() -> None:
         await asyncio.gather(*heavy)
         await writer.stop(10)
     assert len(inserter.begun) == 6
+
+
+async def test_a_frame_that_waits_for_a_deletion_is_no_stall() -> None:
+    """Else /readyz is 503 for the frames of all orgs."""
+    inserter = Held()
+    writer = FrameWriter(inserter, Settings(connections=2), Metrics())
+    with inserter.gate.alone(2, 0.0):
+        waits = asyncio.create_task(writer.write(unit(2, 0, 1)))
+        await asyncio.sleep(0)
+        assert writer.held_bytes
+        assert writer.oldest_waiting_s() == 0
+    async with asyncio.timeout(120):
+        await waits
+    await writer.stop(10)
