@@ -20,9 +20,13 @@ class CoalescedReloads(ReloadActions):
 
     async def run(self) -> Sequence[str]:
         """Return the problems of a run that begins after this call."""
+        return await asyncio.shield(self.ask())  # one that gives up ends it for no other
+
+    def ask(self) -> asyncio.Task[Sequence[str]]:
+        """Return a run that begins after this call; others may have asked for it."""
         if self._next is None:
             self._next = asyncio.create_task(self._run(), name="reload")
-        return await asyncio.shield(self._next)  # one that gives up ends it for no other
+        return self._next
 
     async def _run(self) -> Sequence[str]:
         async with self._lock:

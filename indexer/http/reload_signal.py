@@ -18,18 +18,12 @@ def reloading(reloads: CoalescedReloads, stop: asyncio.Event) -> Iterator[None]:
     Off the main thread there are no signals, and this does nothing.
     """
     loop, hangup = asyncio.get_running_loop(), Hangup()
-    running: set[asyncio.Task[None]] = set()
-
-    async def run() -> None:
-        await reloads.run()
 
     def received() -> None:
         if hangup.is_of_terminal():
             stop.set()
-        elif len(running) < 2:  # one that waits reads all that changed before it
-            task = asyncio.create_task(run(), name="reload")
-            running.add(task)
-            task.add_done_callback(running.discard)
+        else:
+            reloads.ask()
 
     with suppress(NotImplementedError, ValueError, RuntimeError):
         loop.add_signal_handler(signal.SIGHUP, received)
@@ -38,6 +32,4 @@ def reloading(reloads: CoalescedReloads, stop: asyncio.Event) -> Iterator[None]:
     finally:
         with suppress(NotImplementedError, ValueError, RuntimeError):
             loop.remove_signal_handler(signal.SIGHUP)
-        for task in running:
-            task.cancel()
         reloads.cancel()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Sequence
 
 import pytest
 
 from agent.runtime.logs import Log
+from agent.runtime.reload_actions import Hangup
 from indexer.http.coalesced_reloads import CoalescedReloads
+from indexer.http.reload_signal import reloading
 
 
 class Files:
@@ -65,3 +68,23 @@ async def test_the_end_of_the_process_ends_both() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
     assert files.read == [0]
+
+
+async def test_each_signal_is_followed_by_a_reload(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where two came at once, and share the reload in progress."""
+    monkeypatch.setattr(Hangup, "is_of_terminal", lambda _: False)
+    files, stop = Files(), asyncio.Event()
+    with reloading(files.reloads, stop):
+        signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)
+        await files.began.wait()
+        files.began.clear()
+        files.number = 1  # after the reload in progress has read it
+        signal.raise_signal(signal.SIGHUP)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        files.go.set()
+        async with asyncio.timeout(120):
+            await files.began.wait()
+        assert files.read == [0, 1]
+    assert not stop.is_set()
