@@ -66,7 +66,7 @@ class _Pending:
         while True:
             try:
                 found, end = self._decoder.raw_decode(self._text, self._at)
-            except ValueError:
+            except (ValueError, RecursionError):
                 size = 2 * (len(self._text) - self._at)
                 if size > _MAX_ELEMENT:
                     raise MatrixError("an element of the result is too large, or not JSON") from None

@@ -48,6 +48,7 @@ def test_each_end_before_the_end_is_told() -> None:
         (b"<html>" + b"x" * 70_000, "no result"),
         (b'{"data":{"result":[1,2]}}', "not a series"),
         (b'{"data":{"result":[{"a":x' + b" " * 300, "ends early"),
+        (b'{"data":{"result":[' + b"[" * 100_000, "ends early"),
     ],
 )
 def test_other_answers_are_refused(text: bytes, said: str) -> None:
