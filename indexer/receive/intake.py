@@ -101,7 +101,12 @@ class Intake:
         elif not (await self._writer.knows(unit) or await self._remembers(unit)):
             for group in groups:
                 part = await asyncio.to_thread(of_group, unit, group, last=group == groups[-1])
-                await self._write_part(part)
+                try:
+                    await self._write_part(part)
+                except (Unavailable, Limited) as e:
+                    if group == groups[0]:
+                        raise
+                    raise type(e)(str(e), e.retry_after_s, begun=True) from e  # earlier parts are stored
 
     async def _write_part(self, unit: AcceptedFrame) -> None:
         if not await self._remembers(unit):

@@ -24,13 +24,15 @@ class Unavailable(WriteError):  # names the answer, like HTTP's
 
 
 class Limited(WriteError):  # names the answer, like HTTP's
-    """Past a limit of its org: the sender sends the same bytes again after `retry_after_s`."""
+    """Past a limit of its org: the sender sends the same bytes again after `retry_after_s`.
 
-    begun = False
+    `begun`: True if a part of the frame is stored.
+    """
 
-    def __init__(self, text: str, retry_after_s: int) -> None:
+    def __init__(self, text: str, retry_after_s: int, *, begun: bool = False) -> None:
         super().__init__(text)
         self.retry_after_s = retry_after_s
+        self.begun = begun
 
 
 class Refused(WriteError):  # names the answer, like HTTP's
