@@ -81,8 +81,8 @@ class MessageRequests:
         except (MessagesError, Refused, Conflict, TooOld):
             open_ended = False
             raise
-        except Limited:  # before any unit is stored, where it is one
-            open_ended = again is not None or len(parsed.units) > 1
+        except Limited as e:  # of several units, others may be stored
+            open_ended = e.begun or again is not None or len(parsed.units) > 1
             raise
         finally:
             if open_ended:

@@ -156,6 +156,7 @@ class Clock:
     def __init__(self) -> None:
         self.now_ms = NOW_S * 1000
         self.stored: dict[str, AcceptedFrame] = {}
+        self.tried: list[str] = []
         self.fails: WriteError | None = None
         self.requests = MessageRequests(
             self._parse, self._write, PendingRequests(9), now_ms=lambda: self.now_ms
@@ -165,6 +166,7 @@ class Clock:
         return parse(body, key=key, created_ms=at_ms, latest_s=at_ms // 1000, max_messages=9, grant=grant)
 
     async def _write(self, units: Any) -> None:
+        self.tried += [unit.identity for unit in units]
         await asyncio.sleep(0)  # others under the same key come meanwhile
         if self.fails:
             raise self.fails
@@ -209,6 +211,17 @@ async def test_a_request_of_which_nothing_was_begun_leaves_its_key_unused(error:
     with pytest.raises(Conflict):
         await clock.requests.write(first, "k", EVERYTHING)
     assert len(clock.stored) == 1
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_request_without_a_key_is_known_after_429_if_a_part_is_stored(begun: bool) -> None:
+    clock = Clock()
+    clock.fails = Limited("too many new series", 1, begun=begun)
+    with pytest.raises(Limited):
+        await clock.requests.write(OTHER, "", EVERYTHING)
+    clock.fails = None
+    await clock.requests.write(OTHER, "", EVERYTHING)
+    assert len(set(clock.tried)) == (1 if begun else 2)
 
 
 async def test_other_bytes_are_a_conflict_after_503_of_a_request_that_was_begun() -> None:
