@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from indexer.write.accepted_frame import AcceptedFrame
@@ -82,15 +82,20 @@ class BatchClaims:
     def decide(self, token: str, units: Sequence[AcceptedFrame], now_ms: int) -> Decided:
         """Claim a batch of the journal, and remove the frames that are not stored here.
 
-        Those that another indexer may have become a set-aside batch; the batch waits if it has no others.
+        Those that another indexer may have become a set-aside batch, so that others do not wait with them.
+        The batch waits if it has no others, or room is lacking.
+
         Raises StoreError, JournalError, SettlingError and WaitsError.
         """
         claimed = [unit for unit in units if is_remembered(unit.identity)]
         self._claim(token, claimed)
         verdicts = self._claims.verdicts(token, claimed) if claimed else {}
-        self._split_off(token, units, verdicts, now_ms)
+        told = Verdict.UNDECIDED.value
+        waiting = [unit for unit in units if verdicts.get(unit.identity) is Verdict.UNDECIDED]
         gone = [identity for identity, verdict in verdicts.items() if verdict is not Verdict.UNDECIDED]
-        self._journal.leave_out(token, gone, GO)
+        alone = waiting and len(waiting) == len(units)
+        if alone or not self._journal.leave_out(token, gone, GO, waiting, now_ms, told):
+            raise WaitsError(told)
         self._claimed_s.pop(token, None)
         return Decided(*self._divided(units, verdicts), len(verdicts) - len(gone))
 
@@ -105,20 +110,6 @@ class BatchClaims:
         rest_s = self._claimed_s[token] + self._settle_s - self._clock_s()
         if rest_s > 0:
             raise SettlingError(rest_s)
-
-    def _split_off(
-        self, token: str, units: Sequence[AcceptedFrame], verdicts: Mapping[str, Verdict], now_ms: int
-    ) -> None:
-        """Take undecided frames into a batch of their own, so that others do not wait with them.
-
-        Raises JournalError, and WaitsError if there are no others, or no room.
-        """
-        waiting = [unit for unit in units if verdicts.get(unit.identity) is Verdict.UNDECIDED]
-        told = Verdict.UNDECIDED.value
-        if not waiting:
-            return
-        if len(waiting) == len(units) or not self._journal.split_off(token, waiting, now_ms, told):
-            raise WaitsError(told)
 
     def _divided(
         self, units: Sequence[AcceptedFrame], verdicts: dict[str, Verdict]

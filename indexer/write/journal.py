@@ -140,11 +140,21 @@ class Journal:
                     f"UPDATE batch SET half_at = coalesce(half_at, {LATEST_BLOCKS}) WHERE token = ?", (token,)
                 )
 
-    def leave_out(self, token: str, identities: Sequence[str], go: str) -> None:
-        """Take frames out of a batch, forget them, and note the part `go`. Raises JournalError."""
+    def leave_out(
+        self, token: str, gone: Sequence[str], go: str, aside: Sequence[AcceptedFrame], now_ms: int, told: str
+    ) -> bool:
+        """Forget frames of a batch, take others into a set-aside one, and note the part `go`.
+
+        Return False if room is lacking: all then stay. Raises JournalError.
+        """
         with self._transaction() as db:
-            self._frames -= leave_out(db, token, identities)
+            if aside:
+                if not self._has_room(db, sum(len(unit.body) for unit in aside)):
+                    return False
+                split_off(db, token, aside, now_ms, told)
+            self._frames -= leave_out(db, token, gone)
             note_parts(db, token, [go])
+        return True
 
     def note_lost_hops(self, identity: str, hops: int) -> None:
         """Note the earlier hops of a frame whose journals are lost. Raises JournalError."""
@@ -176,17 +186,6 @@ class Journal:
             if not self._has_room(db, size):
                 return False
             self._set_state(db, token, BatchState.ASIDE, now_ms, reason)
-        return True
-
-    def split_off(self, token: str, units: Sequence[AcceptedFrame], now_ms: int, reason: str) -> bool:
-        """Take frames out of a batch that was never tried, into a set-aside one.
-
-        Return False if room is lacking: they then stay. Raises JournalError.
-        """
-        with self._transaction() as db:
-            if not self._has_room(db, sum(len(unit.body) for unit in units)):
-                return False
-            split_off(db, token, units, now_ms, reason)
         return True
 
     def end(self, token: str, units: Sequence[AcceptedFrame], now_ms: int, reason: str) -> None:

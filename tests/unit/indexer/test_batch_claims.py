@@ -14,7 +14,7 @@ from indexer.write.batch_claims import GO, BatchClaims, SettlingError, WaitsErro
 from indexer.write.batch_state import BatchState
 from indexer.write.frame_claims import FrameClaims, Verdict
 from indexer.write.identity import OF_KEYLESS
-from indexer.write.journal import Journal
+from indexer.write.journal import Journal, JournalError
 from indexer.write.stored_identities import bit_of
 from tests.support.bit_table import MemoryBits
 from tests.support.frames import counter_frame, unit
@@ -118,6 +118,28 @@ def test_an_undecided_frame_holds_no_other_up(tmp_path: Path) -> None:
         claims.decide(token, waiting, 3)
     FrameClaims(table).verdicts("other", [FIRST])  # it looks again: b's claim makes it withdraw
     assert claims.decide(token, waiting, 4).units == [first]
+    journal.close()
+
+
+def test_a_batch_that_the_journal_cannot_note_stays_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a frame would be in this batch, which is tried again, and in the set-aside one."""
+    table, journal = MemoryBits(), journal_at(tmp_path / "journal.sqlite")
+    first, second = replace(FIRST, hop=1), replace(SECOND, hop=1)
+    claims = BatchClaims(FrameClaims(table), journal)
+    journal.begin("t", [first, second], 1)
+    FrameClaims(table).announce("other", [FIRST])
+
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("indexer.write.journal.note_parts", full)
+        with pytest.raises(JournalError):
+            claims.decide("t", [first, second], 2)
+    assert journal.unfinished(BatchState.ASIDE) == []
+    assert claims.decide("t", [first, second], 3).units == [second]
     journal.close()
 
 
