@@ -13,7 +13,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ProgrammingError
 
 from indexer.clickhouse.crash_signals import kept_signals
-from indexer.clickhouse.expected_settings import sent_values, unexpected
+from indexer.clickhouse.expected_settings import NO_SETTINGS, sent_values, unexpected
 from indexer.clickhouse.private_files import make_private
 
 _CONNECT_TIMEOUT_S: Final = 5
@@ -60,4 +60,7 @@ def connect_client(address: str, timeout_s: int, *, embedded: bool) -> Client:
         if name in client.server_settings:
             with suppress(ProgrammingError):  # a server may forbid changing it; the schema has a fallback
                 client.set_client_setting(name, value)
+    if not embedded and profile.get("readonly") == NO_SETTINGS:
+        # Lists of ids are in the text then, which may be longer in a body (max_query_size) than in a field.
+        client.form_encode_query_params = False  # type: ignore[attr-defined]
     return client

@@ -3,7 +3,8 @@
 The text of a statement is bounded (262,144 bytes; a form field over HTTP 131,072), lists of ids are not. A
 sent table is named in the text like any other, and exists while its statement runs. Over HTTP it is external
 data of the request. Embedded it is a file in memory without a directory entry, read by the table function
-`file`. Systems without such files use a temporary file, removed after the statement.
+`file`. Systems without such files use a temporary file, removed after the statement. A user with readonly = 1
+may send none: the rows are then in the text after all, and bounded as it is.
 
 On a cluster every shard needs the sent rows: `x GLOBAL IN (SELECT ... FROM sent)`, or a scalar subquery,
 which the queried server evaluates and passes on. docs/decisions/sent-tables.md has the measurements.
@@ -61,6 +62,50 @@ def external_data(tables: Sequence[SentTable]) -> ExternalData:
             file_name=table.name, data=encode_block(table.columns), fmt="Native", structure=structure
         )
     return out
+
+
+def as_text(tables: Sequence[SentTable], max_bytes: int) -> str:
+    """Return the WITH clause that holds the rows themselves; empty if it would have more than `max_bytes`.
+
+    Raises ValueError for columns of different lengths.
+    """
+    parts = []
+    for table in tables:
+        names = [name.partition(" ")[0] for name in table.structure.split(", ")]
+        if _min_bytes(table) > max_bytes:  # before any text is made
+            return ""
+        if len({len(column) for column in table.columns.values()}) > 1:
+            raise ValueError(f"columns of different lengths: {names}")
+        shown = ", ".join(f"tupleElement(row, {at}) AS {name}" for at, name in enumerate(names, 1))
+        rows = ", ".join(_array(name, column) for name, column in table.columns.items())
+        parts.append(f"{table.name} AS (SELECT {shown} FROM (SELECT arrayJoin(arrayZip({rows})) AS row))")
+    text = "WITH " + ", ".join(parts)
+    return text if len(text.encode()) <= max_bytes else ""
+
+
+def _min_bytes(table: SentTable) -> int:
+    """Return how many bytes the rows have in a text at least: a digit and a comma for each number."""
+    return sum(
+        2 * len(column.values if isinstance(column, Ragged) else column) for column in table.columns.values()
+    )
+
+
+def _array(name: str, column: ColumnData) -> str:
+    """Return a column as one array."""
+    if isinstance(column, Ragged):
+        ends = np.cumsum(column.lengths).tolist()
+        rows = [column.values[end - n : end] for n, end in zip(column.lengths.tolist(), ends, strict=True)]
+        text = ",".join(f"[{_numbers(row)}]" for row in rows)
+    elif isinstance(column, np.ndarray):
+        text = _numbers(column)
+    else:
+        return f"CAST([{','.join(map(quote_text, column))}], 'Array(String)')"
+    # One string literal: a long array literal costs ClickHouse a node of its tree for each number.
+    return f"CAST('[{text}]', 'Array({type_name(name, column)})')"
+
+
+def _numbers(values: AnyArray) -> str:
+    return ",".join(map(str, values.tolist()))
 
 
 @contextmanager

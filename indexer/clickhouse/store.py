@@ -34,18 +34,30 @@ from urllib3.exceptions import HTTPError
 from indexer.clickhouse.connect_client import connect_client
 from indexer.clickhouse.data_lock import DataInUseError, DataLock, shown
 from indexer.clickhouse.dsn import Dsn, DsnError, parse_dsn
-from indexer.clickhouse.expected_settings import refusal
+from indexer.clickhouse.expected_settings import NO_SETTINGS, refusal
 from indexer.clickhouse.native_format import ColumnData, Ragged, decode_blocks, encode_block
-from indexer.clickhouse.sent_tables import SentTable, as_files, external_data
+from indexer.clickhouse.sent_tables import SentTable, as_files, as_text, external_data
 from indexer.clickhouse.sql_quoting import quote_name
-from indexer.clickhouse.store_errors import EMBEDDED, ServerAddress, StoreError, server_address, store_error
+from indexer.clickhouse.store_errors import (
+    EMBEDDED,
+    ServerAddress,
+    StoreError,
+    TooLongError,
+    server_address,
+    store_error,
+)
 
-__all__ = ["ColumnData", "Ragged", "SentTable", "Store", "StoreError", "open_store"]
+__all__ = ["ColumnData", "Ragged", "SentTable", "Store", "StoreError", "TooLongError", "open_store"]
 
 #: How long a server may be silent during a call by default.
 READ_TIMEOUT_S: Final = 300
 #: The value of `insert_quorum` with which an INSERT is done when one replica has it.
 ONE_REPLICA: Final = "0"
+
+#: Bytes of a statement at most where the server has no limit of its own.
+_UNBOUNDED: Final = 1 << 24
+#: Bytes that a client may write after a statement: the name of a format.
+_AFTER_TEXT: Final = 64
 
 #: ClickHouse's text for data whose own lock another process has.
 _CANNOT_OPEN_FILE: Final = 76
@@ -78,10 +90,18 @@ class Store:
         self.cluster = cluster
         self.embedded = embedded
         self.insert_quorum = ONE_REPLICA
+        self.takes_settings = self._value(clients, "readonly") != NO_SETTINGS
+        self._max_text = int(self._value(clients, "max_query_size") or 0) or _UNBOUNDED
         self._clients = clients
         self._free: queue.LifoQueue[Client] = queue.LifoQueue()
         for client in clients:
             self._free.put(client)
+
+    @staticmethod
+    def _value(clients: Sequence[Client], setting: str) -> str:
+        """Return a setting's value at the opening; empty if it is not known."""
+        found = clients[0].server_settings.get(setting) if clients else None
+        return "" if found is None else str(found.value)
 
     def knows(self, setting: str) -> bool:
         """Return whether the engine has this setting (and so, mostly, its feature)."""
@@ -155,8 +175,18 @@ class Store:
         elif self.embedded:
             with as_files(sent) as clause:
                 yield f"{clause} {sql}", None
-        else:
+        elif self.takes_settings:
             yield sql, external_data(sent)
+        else:
+            yield self._with_rows(sql, sent), None
+
+    def _with_rows(self, sql: str, sent: Sequence[SentTable]) -> str:
+        """Return the text with the rows of the tables. Raises TooLongError."""
+        left = self._max_text - _AFTER_TEXT - len(sql.encode())
+        clause = as_text(sent, left)
+        if not clause:
+            raise TooLongError(self._max_text)
+        return f"{clause} {sql}"
 
     def insert(
         self,

@@ -28,6 +28,10 @@ _REASONS: Final = (
 )
 
 
+#: ClickHouse's code for a statement that is too long.
+_SYNTAX_ERROR: Final = 62
+
+
 class StoreError(Exception):
     """ClickHouse refused or could not be reached.
 
@@ -59,6 +63,17 @@ class StoreError(Exception):
     def told(self) -> str:
         """The error text for a client."""
         return public_text(self.fault, self.code, self.name)
+
+
+class TooLongError(StoreError):
+    """A statement is too long with the lists that its user may send in no other way."""
+
+    def __init__(self, max_bytes: int) -> None:
+        text = (
+            f"the lists of ids make a statement longer than {max_bytes} bytes (max_query_size), and"
+            " ClickHouse's user may send them only inside it (readonly = 1)"
+        )
+        super().__init__(text, retryable=False, code=_SYNTAX_ERROR, name="SYNTAX_ERROR")
 
 
 class ServerAddress(NamedTuple):

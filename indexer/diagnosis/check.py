@@ -48,8 +48,8 @@ class DoctorCheck:
     """One check.
 
     `judge` gets the rows of `statement`; where that is empty, the settings of the user's profile. `advice` is
-    printed where it fails. `absent` is the result where a server lacks the table, and `cluster` limits a
-    check to clusters.
+    printed where it fails. `absent` is the result where a server lacks the table, `cluster` limits a check to
+    clusters, and `sends` to users who may send settings and tables.
     """
 
     name: str
@@ -58,6 +58,7 @@ class DoctorCheck:
     advice: str
     absent: CheckResult = CheckResult.SKIPPED
     cluster: bool = False
+    sends: bool = False
 
 
 def passed(reason: str) -> Judgement:

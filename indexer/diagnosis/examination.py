@@ -30,6 +30,9 @@ def examine(store: Store, checks: Iterable[DoctorCheck], around: Surroundings) -
         if check.cluster and around.cluster is None:
             yield Examined(check, skipped("not a cluster"))
             continue
+        if check.sends and not store.takes_settings:
+            yield Examined(check, skipped("readonly = 1: not needed"))
+            continue
         try:
             rows = store.rows(check.statement, around.parameters) if check.statement else store.profile()
         except StoreError as e:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from indexer.clickhouse.sql_quoting import quote_name
@@ -31,7 +32,7 @@ def shim_rights(database: str) -> Iterator[DoctorCheck]:
     """Yield the checks of the shim's user."""
     for right in SHIM_RIGHTS:
         yield _right(right, f"{quote_name(database)}.*")
-    yield _right(_OF_SENT_TABLES, "*.*")
+    yield replace(_right(_OF_SENT_TABLES, "*.*"), sends=True)
 
 
 def _right(right: str, on: str) -> DoctorCheck:

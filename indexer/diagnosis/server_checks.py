@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from indexer.clickhouse.expected_settings import unexpected
+from indexer.clickhouse.expected_settings import NO_SETTINGS, unexpected, unexpected_of_reads
 from indexer.clickhouse.sql_quoting import quote_text
 from indexer.diagnosis.check import DoctorCheck, Judgement, Rows, Surroundings, failed, passed, skipped
 
@@ -44,18 +44,20 @@ def _readonly(rows: Rows, _: Surroundings) -> Judgement:
 
 def _reads(rows: Rows, _: Surroundings) -> Judgement:
     value = str(rows[0][0]) if rows else "0"
-    if value == "1":
-        return failed("readonly = 1: it may send no settings and no tables")
+    if value == NO_SETTINGS:
+        return skipped("readonly = 1: no settings are sent, and long lists of ids are refused")
     return passed(f"readonly = {value}")
 
 
 def _profile(rows: Rows, _: Surroundings) -> Judgement:
     values = {str(name): str(value) for name, value, _ in rows}
     fixed = {str(name) for name, _, fixed in rows if fixed}
-    other = unexpected(values)
+    sends = values.get("readonly") != NO_SETTINGS
+    other = unexpected(values) if sends else unexpected_of_reads(values)
     named = [f"{name} = {values[name]} (expected {wanted})" for name, wanted in other.items()]
     if wrong := [text for name, text in zip(other, named, strict=True) if name in fixed]:
-        return failed(f"fixed by the profile: {', '.join(wrong)}")
+        why = "fixed by the profile" if sends else "readonly = 1, and the profile has"
+        return failed(f"{why}: {', '.join(wrong)}")
     return passed(f"set otherwise by Meterhouse: {', '.join(named)}" if named else "as expected")
 
 
@@ -102,7 +104,7 @@ READS: Final = DoctorCheck(
     "may send settings",
     _READONLY_OF_USER,
     _reads,
-    "Queries need settings and temporary tables: give the shim's user a settings profile with readonly = 2.",
+    "Give the shim's user a settings profile with readonly = 2.",
 )
 SERVER: Final = (
     DoctorCheck(  # the first one: later, our own time would be old

@@ -1,7 +1,7 @@
 """Opens a store once it can be read, and says to clients why it cannot until then: 503.
 
-It lacks tables, which an indexer makes, or its user may not send the settings that queries need. Owns the
-pauses between looks. Runs in one event loop; looks run in threads. An embedded store has one process, so
+It lacks tables, which an indexer makes, or its user's profile changes answers and may not be overridden. Owns
+the pauses between looks. Runs in one event loop; looks run in threads. An embedded store has one process, so
 nothing can change meanwhile: that is an error at once.
 """
 
@@ -16,6 +16,7 @@ from typing import Final, Protocol, TypeVar
 from aiohttp import web
 
 from agent.runtime.program_version import program_version
+from indexer.clickhouse.expected_settings import BOUNDS
 from indexer.clickhouse.schema import applied_versions, lacking, later_migrations, too_new
 from indexer.clickhouse.store import Store, StoreError
 from indexer.clickhouse.wait_for_store import open_when_there
@@ -53,7 +54,7 @@ async def open_when_readable(
     store = await open_when_there(lambda: opening(pool), in_thread)
     problem = await _look(store, in_thread, keep=True)
     if not problem:
-        return store
+        return _told(store)
     runner = make_runner(_app(lambda: problem))
     await runner.setup()
     try:
@@ -66,9 +67,16 @@ async def open_when_readable(
             await asyncio.sleep(_LOOK_S)
             waited_s += _LOOK_S
             problem = await _look(await open_when_there(lambda: opening(1), in_thread), in_thread)
-        return await open_when_there(lambda: opening(pool), in_thread)
+        return _told(await open_when_there(lambda: opening(pool), in_thread))
     finally:
         await runner.cleanup()
+
+
+def _told(store: Store) -> Store:
+    """Return the store; log the settings that its user may not send."""
+    if not store.takes_settings:
+        _log.warning("event=settings_left_out readonly=1 names=%s", ",".join(BOUNDS))
+    return store
 
 
 async def _look(store: Store, in_thread: _InThread, *, keep: bool = False) -> str:

@@ -29,6 +29,7 @@ from shim.read.cell_cache.setup import CellCache
 from shim.read.sent_tables import sent_tables
 from shim.read.series_slices import MAX_CELLS
 from shim.read.shown_steps import Seen
+from shim.read.statement_deadline import ended_after
 from shim.read.store_errors import query_error
 from shim.read.window_plan import Limits, WindowPlan, plan_windows
 from shim.sql import nodes as sql
@@ -124,10 +125,12 @@ class Reader:
     ) -> T:
         left_s = self._left_s()
         settings = (*query.settings, ("max_execution_time", max(1, round(left_s))))
-        rendered = render(replace(query, settings=settings, limit=self.max_rows + 1))
+        bounded = replace(query, settings=settings, limit=self.max_rows + 1)
+        rendered = render(bounded, with_settings=self.store.takes_settings)
         start = time.perf_counter()
         try:
-            found = ask(f"{rendered.text} /* {self.tag} */", sent_tables(rendered))
+            with ended_after(self.store, self.tag, left_s):
+                found = ask(f"{rendered.text} /* {self.tag} */", sent_tables(rendered))
         except StoreError as e:
             raise query_error(e, self.tag) from e
         wall_ms = (time.perf_counter() - start) * 1000

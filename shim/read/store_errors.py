@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from indexer.clickhouse.store import StoreError
+from indexer.clickhouse.store import StoreError, TooLongError
 from shim.model.errors import Canceled, ExecutionError, InternalError, QueryError, TimedOut, Unavailable
 
 _log: Final = logging.getLogger("shim.store")
@@ -39,6 +39,8 @@ def told_of_store(tag: str) -> Iterator[None]:
 
 def query_error(error: StoreError, tag: str = "") -> QueryError:
     """Log the failure and return the client's error. `tag`: the query's, as in its statements."""
+    if isinstance(error, TooLongError):
+        return ExecutionError(f"{error}: select fewer series, or give that user readonly = 2")
     if error.code == _CANCELLED:
         return Canceled("query was canceled in expression evaluation")
     if error.code in _TIMEOUTS:
@@ -75,8 +77,7 @@ def _told(error: StoreError) -> QueryError:
         return InternalError(f"the store refused the login (code {code}): check the user of shim.dsn")
     if code in _FORBIDDEN:
         return InternalError(
-            f"the store's user may not run this (code {code}): it needs the right to read the database, and"
-            " readonly 0 or 2"
+            f"the store's user may not run this (code {code}): it needs the right to read the database"
         )
     if code in _MISSING:
         return InternalError(

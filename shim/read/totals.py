@@ -22,13 +22,13 @@ from shim.eval.aggregate import AGGREGATIONS, aggregate
 from shim.eval.aggregator import KeepAll, KeepBest
 from shim.eval.chunked_aggregation import fold
 from shim.eval.window.registry import RANGE_FUNCTIONS
-from shim.model.errors import InternalError
 from shim.model.labels import NAME, Labels, get
 from shim.model.numbered_labels import Numbered, named, number_of
 from shim.model.values import Annotations, Scalar, String, Vector
 from shim.plan.nodes import Number, Text
 from shim.read.reader import Keys, Reader
 from shim.read.series_slices import slices
+from shim.read.store_errors import query_error
 
 #: Series of one chunk: as many as fit with this many numbers, and no more or fewer than these.
 _CHUNK_CELLS: Final = 1 << 20
@@ -53,7 +53,7 @@ class AllSeries:
 
 
 def of_unlabelled(found: UnlabelledSeries) -> AllSeries:
-    """Series that were found without labels. Raises InternalError."""
+    """Series that were found without labels. Raises QueryError."""
     ids = _ids(found)
 
     def labels_of(numbers: Sequence[int]) -> Sequence[Labels]:
@@ -87,7 +87,7 @@ def of_selection(found: Selection, max_held: int) -> AllSeries | None:
 
 
 def merged_part(found: UnlabelledSeries) -> tuple[Part, Keys]:
-    """Return all series as one group, for readers of mergeable state. Raises InternalError."""
+    """Return all series as one group, for readers of mergeable state. Raises QueryError."""
     ids = np.zeros(0, dtype=np.uint64) if found.whole else _ids(found)
     part = _part(found, ids, found.whole)
     return part, Keys([()], np.zeros(len(ids), dtype=np.int64), everything=True)
@@ -157,7 +157,7 @@ def _ids(found: UnlabelledSeries) -> Ids:
     try:
         return found.series_ids()
     except StoreError as e:
-        raise InternalError("the store could not answer") from e
+        raise query_error(e) from e
 
 
 def _part(found: UnlabelledSeries, ids: Ids, whole: bool) -> Part:

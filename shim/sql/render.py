@@ -16,6 +16,7 @@ from typing import Any, Final, assert_never
 import numpy as np
 import numpy.typing as npt
 
+from indexer.clickhouse.expected_settings import BOUNDS
 from indexer.clickhouse.sql_quoting import quote_name
 from shim.sql.nodes import (
     Column,
@@ -56,11 +57,18 @@ class Rendered:
     arrays: Mapping[str, npt.NDArray[Any]]
 
 
-def render(query: Query) -> Rendered:
-    """Make the text of a query. Raises ValueError for names and numbers that are not ours."""
+def render(query: Query, *, with_settings: bool = True) -> Rendered:
+    """Make the text of a query, without its settings for a user who may send none.
+
+    Raises ValueError for names and numbers that are not ours, and for a setting that changes answers and
+    would be left out.
+    """
     writer = _Writer()
     text = writer.query(query)
-    if query.settings:
+    if not with_settings:
+        if needed := [name for name, _ in query.settings if name not in BOUNDS]:
+            raise ValueError(f"not settings that only bound or speed a statement: {needed}")
+    elif query.settings:
         text += " SETTINGS " + ", ".join(f"{_name(k)} = {v:d}" for k, v in query.settings)
     return Rendered(text, {name: values for name, values, _ in writer.sent.values()})
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.clickhouse.sent_tables import as_files
+from indexer.clickhouse.sent_tables import as_files, as_text
 from indexer.clickhouse.store import ColumnData, Ragged, SentTable, Store, StoreError, open_store
 from tests.support.clickhouse_http import MAX_FIELD_BYTES, MAX_QUERY_BYTES
 
@@ -76,6 +76,38 @@ def test_several_tables_and_parameters(plain_store: Store) -> None:
     second, third = ids(3)[1:].tolist()
     found = plain_store.rows(sql, {"text": "it's %", "not": 4}, sent)
     assert found == [(second, 1, "it's %"), (third, 0, "it's %")]
+
+
+def test_rows_inside_the_text(plain_store: Store) -> None:
+    """For users who may send no tables: the same rows, in the same order, none among them."""
+    texts = SentTable("texts", {"text": HOSTILE, "n": np.arange(len(HOSTILE), dtype=np.uint8)})
+    ragged = SentTable("ragged", {"id": ids(3), "more": Ragged(np.array([1, 0, 2]), ids(3))})
+    none = SentTable("none", {"id": ids(0)})
+    clause = as_text([texts, ragged, none], 10_000)
+    assert plain_store.rows(f"{clause} SELECT text, n FROM texts ORDER BY n") == [
+        (text, n) for n, text in enumerate(HOSTILE)
+    ]
+    first, second, third = ids(3).tolist()
+    found = plain_store.rows(f"{clause} SELECT id, more FROM ragged ORDER BY id")
+    assert found == [(first, [first]), (second, []), (third, [second, third])]
+    assert plain_store.rows(f"{clause} SELECT count() FROM none") == [(0,)]
+    arrays = as_text(
+        [SentTable.of_arrays("sent", {"ids": ids(600), "few": np.array([3, 1], np.uint8)})], 20_000
+    )
+    [(numbers, few)] = plain_store.rows(f"{arrays} SELECT (SELECT ids FROM sent), (SELECT few FROM sent)")
+    assert numbers == ids(600).tolist()
+    assert few == [3, 1]
+
+
+def test_rows_inside_the_text_are_bounded() -> None:
+    sent = [SentTable("sent", {"id": np.full(1_000, 7, np.uint64)})]
+    size = len(as_text(sent, 10_000))
+    assert size > 2_000
+    assert len(as_text(sent, size)) == size
+    assert as_text(sent, size - 1) == as_text(sent, 100) == ""
+    different: dict[str, ColumnData] = {"a": np.zeros(1, np.uint8), "b": np.zeros(2, np.uint8)}
+    with pytest.raises(ValueError, match="different lengths"):
+        as_text([SentTable("sent", different)], 1_000)
 
 
 def test_the_same_name_means_other_rows_each_time(plain_store: Store) -> None:

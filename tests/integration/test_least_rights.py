@@ -100,23 +100,6 @@ async def test_a_profile_that_would_leave_rows_out(migrated_http_dsn: str) -> No
         await service.stop()
 
 
-async def test_a_user_that_may_send_no_settings_is_named(migrated_http_dsn: str) -> None:
-    dsn = _as_profiled(migrated_http_dsn, "readonly=1")
-    service = ShimService(ShimSettings(listen="127.0.0.1:0", dsn=dsn))
-    await service.bind()
-    starting = asyncio.create_task(service.start())
-    try:
-        await _until_said(
-            service.url, "the user may send no settings (readonly = 1): expected readonly 0 or 2"
-        )
-        status, text = await _ask(f"{service.url}/api/v1/query", query="x")
-        assert (status, json.loads(text)["errorType"]) == (503, "unavailable")
-    finally:
-        starting.cancel()
-        await asyncio.gather(starting, return_exceptions=True)
-        await service.stop()
-
-
 def _as_profiled(dsn: str, profile: str) -> str:
     return dsn.replace("//", f"//{PROFILED}:{quote(profile, safe='')}@")
 

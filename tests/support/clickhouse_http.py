@@ -4,7 +4,8 @@ So the HTTP side of the store is tested with the real client over a real socket,
 one process may hold only one chdb path, and the tests' process holds one already.
 
 It has the limits of a server with default settings: MAX_FIELD_BYTES, MAX_QUERY_BYTES. The user READER may
-only read (readonly = 2), PROFILED has a settings profile; all others may do everything. An INSERT with
+only read (readonly = 2), PROFILED has a settings profile; all others may do everything. With readonly = 1 it
+takes neither files nor settings, but those with the value that they have (code 164). An INSERT with
 async_insert is refused, as older servers do with our views. Files of a request are its external tables. The
 data of an INSERT goes to the engine as a file: inline it would end at the first empty line or semicolon.
 
@@ -57,6 +58,11 @@ _PROTOCOL = {
     "query", "database", "default_format", "client_protocol_version", "wait_end_of_query", "query_id",
     "session_id", "enable_http_compression", "send_progress_in_http_headers",
     "http_headers_progress_interval_ms", "buffer_size", "compress", "decompress", "user", "password",
+    "cancel_http_readonly_queries_on_client_close",
+}  # fmt: skip
+#: Those of them that a server checks as settings.
+_HTTP_SETTINGS = {
+    "enable_http_compression", "send_progress_in_http_headers", "http_headers_progress_interval_ms",
     "cancel_http_readonly_queries_on_client_close",
 }  # fmt: skip
 _CODE = re.compile(r"Code: (\d+)")
@@ -165,8 +171,8 @@ class Server:
             _check_fields(values)
             readonly = profile.get("readonly", "0")
             _set(connection, {name: profile[name] for name in profile if name != "readonly"}, {})
-            if readonly == "1" and (files or _settings_of(values, files)):
-                raise RefusedError("Code: 164. DB::Exception: Cannot modify settings. (READONLY)")
+            if readonly == "1":
+                _check_read_only(connection, values, files)
             _set(connection, values, files)
             for name, data in files.items():
                 _create_external(connection, name, values, data)
@@ -192,6 +198,21 @@ def _check_fields(values: Mapping[str, str]) -> None:
     for name, value in values.items():
         if len(value.encode()) > MAX_FIELD_BYTES:
             raise RefusedError(f"Code: 1000. DB::Exception: Field value too long: {name}")
+
+
+def _check_read_only(connection: Any, values: Mapping[str, str], files: Mapping[str, bytes]) -> None:
+    """Refuse temporary tables, and settings with another value than they have."""
+    if files:
+        raise RefusedError("Code: 164. DB::Exception: Cannot execute query in readonly mode. (READONLY)")
+    sent = _settings_of(values, files) | {name: values[name] for name in _HTTP_SETTINGS & values.keys()}
+    if not sent:
+        return
+    found = connection.query("SELECT name, value FROM system.settings", "JSONCompactEachRow").bytes()
+    known = dict(json.loads(line) for line in found.splitlines())
+    for name, value in sent.items():
+        if known.get(name) != value:
+            text = f"Cannot modify '{name}' setting in readonly mode"
+            raise RefusedError(f"Code: 164. DB::Exception: {text}. (READONLY)")
 
 
 def _check_async(settings: Mapping[str, str], statement: bytes) -> None:

@@ -53,6 +53,7 @@ PASSES: Sequence[tuple[str, Surroundings, Sequence[tuple[Any, ...]], str]] = (
     ("may write", ONE, [("0",)], "readonly = 0"),
     ("may send settings", ONE, [("2",)], "readonly = 2"),
     ("profile", ONE, [("limit", "9", 0)], "limit = 9 (expected 0)"),
+    ("profile", ONE, [("readonly", "1", 1), ("insert_deduplicate", "0", 1)], "as expected"),
     ("right INSERT", ONE, [(1,)], "granted on `m`.*"),
     ("database", ONE, [("Atomic",)], "Atomic"),
     ("migrations", ONE, VERSIONS, f"version {MIGRATIONS[-1].version}"),
@@ -76,8 +77,13 @@ FAILS: Sequence[tuple[str, Surroundings, Sequence[tuple[Any, ...]], str]] = (
     ("disks", ONE, [("default", 1, 100 << 30, 0, 0)], "default: 0% of 100 GiB"),
     ("disks", ONE, [("d1", 50, 100, 1, 0), ("d2", 50, 100, 0, 1)], "d1 is broken, d2 is read-only"),
     ("may write", ONE, [("2",)], "readonly = 2"),
-    ("may send settings", ONE, [("1",)], "readonly = 1"),
     ("profile", ONE, [("join_use_nulls", "1", 1)], "fixed by the profile: join_use_nulls = 1 (expected 0)"),
+    (
+        "profile",
+        ONE,
+        [("join_use_nulls", "1", 1), ("readonly", "1", 1), ("insert_deduplicate", "0", 1)],
+        "readonly = 1, and the profile has: join_use_nulls = 1 (expected 0)",
+    ),
     ("right CREATE TEMPORARY TABLE", ONE, [(0,)], "not granted on *.*"),
     ("database", ONE, [], "there is no database m"),
     ("database", ONE, [("Memory",)], "its engine is Memory"),
@@ -104,6 +110,7 @@ FAILS: Sequence[tuple[str, Surroundings, Sequence[tuple[Any, ...]], str]] = (
     ("queues of Distributed tables", MANY, [("series", 2, 0, 3)], "cannot be sent: series"),
 )
 SKIPS: Sequence[tuple[str, Surroundings, Sequence[tuple[Any, ...]], str]] = (
+    ("may send settings", ONE, [("1",)], "readonly = 1: no settings are sent, and long lists of ids are"),
     ("version", ONE, [("25.3.2.1",)], "tested with 26.9"),
     ("database", ONE, [("Replicated",)], "its DDL runs on all replicas; not tested"),
     ("database", ONE, [("Shared",)], "ClickHouse Cloud"),

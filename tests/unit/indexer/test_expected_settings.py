@@ -39,9 +39,18 @@ def test_settings_that_a_server_does_not_know_are_left_alone() -> None:
             "the user's profile fixes skip_unavailable_shards = 1: expected 0",
         ),
         (
-            {"readonly": ("1", True)},
-            "the user may send no settings (readonly = 1): expected readonly 0 or 2",
+            {
+                "readonly": ("1", True),
+                "join_use_nulls": ("1", True),
+                "session_timezone": ("Asia/Tokyo", True),
+            },
+            (
+                "the user may send no settings (readonly = 1), and these of its profile would change answers:"
+                " session_timezone = Asia/Tokyo (expected '' or 'UTC'), join_use_nulls = 1 (expected '0')"
+            ),
         ),
+        ({"readonly": ("1", True), "join_use_nulls": ("0", True), "max_threads": ("1", True)}, ""),
+        ({"readonly": ("1", True), "insert_deduplicate": ("0", True)}, ""),  # it writes nothing
         (
             {"max_threads": ("1", False)},
             "the user's profile has a limit or an offset of rows: expected 0",

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from indexer.clickhouse.store import StoreError
+from indexer.clickhouse.store import StoreError, TooLongError
 from shim.model.errors import Canceled, ExecutionError, InternalError, QueryError, TimedOut, Unavailable
 from shim.read.store_errors import query_error
 
@@ -23,7 +23,7 @@ SECRET = "Code: 1. SELECT x FROM t WHERE tag = 'secret' at http://user:password@
         (62, False, InternalError, "too long"),
         (1000, True, InternalError, "too long"),
         (516, False, InternalError, "check the user of shim.dsn"),
-        (164, False, InternalError, "readonly"),
+        (164, False, InternalError, "right to read the database"),
         (60, False, InternalError, "check the database of shim.dsn"),
         (999, True, Unavailable, "try again"),
         (36, False, InternalError, "the server's log names the query"),
@@ -52,3 +52,10 @@ def test_what_is_no_failure_is_not_logged(
 ) -> None:
     assert type(query_error(StoreError(SECRET, retryable=True, code=code))) is kind
     assert not caplog.records
+
+
+def test_a_list_that_a_user_may_not_send() -> None:
+    told = query_error(TooLongError(262_144))
+    assert type(told) is ExecutionError
+    assert "longer than 262144 bytes (max_query_size)" in str(told)
+    assert "(readonly = 1): select fewer series, or give that user readonly = 2" in str(told)

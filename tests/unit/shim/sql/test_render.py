@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -200,3 +201,11 @@ def test_what_is_sent_are_numbers_of_our_types(count: int) -> None:
     for ints in (sql.Ints(np.zeros(count)), sql.Ints(np.array(["1"] * count)), sql.Ints(long(count), "a)")):
         with pytest.raises(ValueError, match=r"not integers|not a name of ours"):
             render(sql.Query((sql.Named(ints, "out"),), TABLE))
+
+
+def test_settings_that_a_user_may_not_send_are_left_out() -> None:
+    """Those that bound or speed a statement alone: without another one its answer could change."""
+    query = sql.Query((sql.Named(sql.col("v"), "v"),), TABLE, settings=(("max_execution_time", 9),))
+    assert render(query).text == render(query, with_settings=False).text + " SETTINGS max_execution_time = 9"
+    with pytest.raises(ValueError, match=r"not settings that only bound or speed a statement: .*'limit'"):
+        render(replace(query, settings=(("limit", 9),)), with_settings=False)
