@@ -32,7 +32,7 @@ from agent.forward.heartbeat_sender import AnswerHandlers, HeartbeatSender, Line
 from agent.forward.open_metadata_sender import announce, open_metadata_sender
 from agent.forward.open_sending import OpenedSending, open_sending
 from agent.forward.spool.age import SpoolAge
-from agent.forward.spool.open_spool import open_bindings, open_spool, steady_clock
+from agent.forward.spool.open_spool import open_spool, steady_clock
 from agent.forward.spool.timers import SpoolTimers
 from agent.frame_maker import FrameMaker, whole_buckets
 from agent.mapping.open_mapper import open_mapper
@@ -165,12 +165,11 @@ class Agent:
         self._mapper = open_mapper(settings, self._log)
         self._core = open_core(settings, self._mapper, self._woken, self._log)
         self._steady_ms = steady_clock()
-        bindings = open_bindings(settings)
-        self._spool = open_spool(settings, self._steady_ms, self._log, start_wait_s, bindings)
+        self._spool = open_spool(settings, self._steady_ms, self._log, start_wait_s)
         self._spool_age = SpoolAge(self._spool, settings.spool.max_age_s, self._log)
         checkpoint_ms = settings.spool.checkpoint_ms
         self._timers = SpoolTimers(loop, self._spool, self._log, checkpoint_ms, self._checkpoint)
-        sending = open_sending(settings, self._spool, bindings, self._log)
+        sending = open_sending(settings, self._spool, self._log)
         self._forwarder = sending.forwarder
         self._sends = settings.forward.sends
         self._open_announcer = partial(

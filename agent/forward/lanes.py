@@ -18,7 +18,7 @@ from typing import Final
 
 import msgspec
 
-from agent.forward.spool.bindings import Binding, Bindings
+from agent.forward.spool.bindings import Bindings
 from agent.forward.spool.record import EncodedFrame
 from agent.forward.spool.spool import Spool
 from agent.forward.target_choice import TargetChoice
@@ -174,7 +174,7 @@ class Lanes:
 
     def _bind(self, frame: EncodedFrame, url: str, now_s: float) -> None:
         """Bind a frame of the spool to an indexer, unless it is bound to another one that may return."""
-        before = self._bindings.of(frame.identity) or Binding()
+        before = self._bindings.before_sending(frame.identity, self._spool.file_of(frame))
         bound_to = before.url
         if bound_to in self._gone and before.hop < MAX_HOP:
             before = before.released()

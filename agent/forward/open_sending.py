@@ -10,7 +10,6 @@ from agent.forward.credentials import Credentials
 from agent.forward.current_channel import OpenChannel
 from agent.forward.forwarder import Forwarder
 from agent.forward.sending import Sending
-from agent.forward.spool.bindings import Bindings
 from agent.forward.spool.spool import Spool
 from agent.runtime.logs import Log
 from agent.settings import AgentSettings
@@ -24,7 +23,7 @@ class OpenedSending(msgspec.Struct):
     open_channel: OpenChannel | None = None
 
 
-def open_sending(settings: AgentSettings, spool: Spool, bindings: Bindings | None, log: Log) -> OpenedSending:
+def open_sending(settings: AgentSettings, spool: Spool, log: Log) -> OpenedSending:
     """Make the forwarder, not started. Raises CredentialsError, TlsError and AddressError."""
     forward = settings.forward
     if not forward.sends:
@@ -32,7 +31,7 @@ def open_sending(settings: AgentSettings, spool: Spool, bindings: Bindings | Non
 
         log.info("forwarding_off", effect="nothing is sent: series are served at /metrics/statsd alone")
         return OpenedSending(NoSending(), Credentials(forward, log), no_channel)
-    credentials = Credentials(forward.first, log)
+    credentials, bindings = Credentials(forward.first, log), spool.bindings
     if bindings is None or not (forward.urls or bindings.urls()):
         return OpenedSending(Forwarder(forward, spool, log, credentials=credentials), credentials)
     from agent.forward.forwarders import Forwarders  # only with several: it costs memory

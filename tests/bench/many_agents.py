@@ -99,9 +99,8 @@ class SimulatedAgent:
         many = {"urls": list(work.urls), "connections": 2} if work.urls else {}
         settings = AgentSettings(name=self.name, forward=ForwardSettings(url=work.url, **many))  # type: ignore[arg-type]
         log = Log(_LOGGER)
-        bindings = open_bindings(settings)
-        self.spool = _TimedSpool(settings.forward.max_unsent_bytes, note, bindings)
-        sending = open_sending(settings, self.spool, bindings, log)
+        self.spool = _TimedSpool(settings.forward.max_unsent_bytes, note, open_bindings(settings))
+        sending = open_sending(settings, self.spool, log)
         self.forwarder = sending.forwarder
         now_ms = time.time_ns() // 1_000_000
         self._beats = HeartbeatSender(

@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from agent.forward.open_sending import open_sending
-from agent.forward.spool.open_spool import open_bindings, open_spool, steady_clock
+from agent.forward.spool.open_spool import open_spool, steady_clock
 from agent.forward.spool.record import EncodedFrame
 from agent.runtime.logs import Log
 from agent.settings import AgentSettings, ForwardSettings, SpoolSettings
@@ -42,9 +42,8 @@ class SendingAgent:
             timeout_s=60,
         )
         settings = AgentSettings(name=name, forward=forward, spool=SpoolSettings(path=str(folder / name)))
-        bindings = open_bindings(settings)
-        self.spool = open_spool(settings, steady_clock(), Log(), 0.0, bindings)
-        self.forwarder = open_sending(settings, self.spool, bindings, Log()).forwarder
+        self.spool = open_spool(settings, steady_clock(), Log())
+        self.forwarder = open_sending(settings, self.spool, Log()).forwarder
         self.made = 0
 
     def make(self) -> None:

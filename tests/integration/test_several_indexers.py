@@ -116,19 +116,23 @@ def frame(number: int) -> Frame:
     return make_frame(rows, sequence=number, created_ms=time.time_ns() // 1_000_000)
 
 
+@pytest.mark.parametrize("hop", [1, 5])
 async def test_a_half_stored_frame_waits_for_the_journal_that_has_it(
-    indexers: Indexers, faults: FaultRules
+    indexers: Indexers, faults: FaultRules, hop: int
 ) -> None:
-    """The seam: counters are stored, distributions are not, and the indexer is gone."""
-    one = frame(1)
+    """The seam: counters are stored, distributions are not, and the indexer is gone.
+
+    Hop 5: the agent does not know which indexer has it.
+    """
+    one, headers = frame(1), Release(hop).headers()
     faults.set(FaultRule(b"incoming_distributions".hex(), 241))
     await indexers.until_failed("a", one)
     await indexers.stop("a")
     faults.set()
-    assert await indexers.send("b", one, HOP) == 503, "only a knows which rows are stored"
+    assert await indexers.send("b", one, headers) == 503, "only a knows which rows are stored"
     await indexers.until_counted("b", "frames_total", outcome="left_undecided")
     await indexers.start("a")
-    await indexers.until_stored("b", one, HOP)
+    await indexers.until_stored("b", one, headers)
     assert indexers.counts() == [1] * 4
     await indexers.until_stored("a", one)
     assert indexers.counts() == [1] * 4

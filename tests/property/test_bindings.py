@@ -85,3 +85,40 @@ def test_the_file_does_not_grow_for_ever(tmp_path: Path) -> None:
     for number in range(19_995, 20_000):
         again.unbind(f"web/1/{number}")
     assert again.urls() == set()
+
+
+UNKNOWN = Binding(hop=5)
+
+
+def test_frames_of_earlier_files_may_have_been_sent(tmp_path: Path) -> None:
+    """Files from the noted one on have bindings, over restarts and when the file is written anew."""
+    bindings = Bindings(tmp_path)
+    bindings.cover(7)
+    for number in range(2_000):
+        bindings.bind(f"web/1/{number}", Binding("http://indexer:8126"))
+        bindings.persist(f"web/1/{number}")
+    for number in range(2_000):
+        bindings.unbind(f"web/1/{number}")
+    assert (tmp_path / "bindings").stat().st_size < 1_000, "it was written anew"
+    again = Bindings(tmp_path)
+    again.cover(9)
+    found = [again.before_sending("old/1/1", file) for file in (6, 7, None)]
+    assert found == [UNKNOWN, Binding(), Binding()]
+    again.bind("old/1/1", Binding("http://a:1"))
+    assert again.before_sending("old/1/1", 6) == Binding("http://a:1")
+
+
+def test_files_of_an_agent_that_lost_its_bindings(tmp_path: Path) -> None:
+    path = tmp_path / "bindings"
+    Bindings(tmp_path).cover(1)
+    path.write_text(path.read_text() + '["web/1/1",["http\n["web/1/2",["http://a:1"]]\n')
+    damaged = Bindings(tmp_path)
+    damaged.cover(9)
+    assert damaged.before_sending("web/1/1", 8) == UNKNOWN
+    assert damaged.before_sending("web/1/2", 8) == Binding("http://a:1")
+    path.unlink()
+    deleted = Bindings(tmp_path)
+    deleted.cover(9)
+    assert deleted.before_sending("web/1/2", 8) == UNKNOWN
+    deleted.uncover()
+    assert not path.exists(), "frames are sent without bindings from now on"

@@ -43,6 +43,7 @@ class SeveralLanes(RuleBasedStateMachine):
     def _open(self) -> None:
         bindings = Bindings(self.folder)
         backlog = Backlog(self.folder, 1 << 20, 86_400.0, lambda: 1_000)
+        bindings.cover(backlog.next_file)
         clock = lambda: self.now_s  # noqa: E731
         self.spool = Spool(1 << 20, backlog, clock, bindings)
         gone = [at for at, url in enumerate(URLS) if url in self.gone]

@@ -117,6 +117,11 @@ class Backlog:
         return not self.frames and not self.later_files
 
     @property
+    def next_file(self) -> int:
+        """The number of the next new file."""
+        return self._next
+
+    @property
     def frame_bytes(self) -> int:
         """Bytes of the waiting frames."""
         return sum(segment.frame_bytes for segment in self._segments)

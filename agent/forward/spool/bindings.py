@@ -2,13 +2,18 @@
 
 Owns the file `bindings` in the spool's directory, for frames on disk: a line for each binding, the latest one
 of a frame counts. A line is written before the frame is sent, or before it is written itself. A line without
-its end was being written when the agent died, so its frame was not sent. Frames of older spools have none.
+its end was being written when the agent died, so its frame was not sent.
+
+A line of its own says since which file of the spool every frame that was sent has a binding. Frames of
+earlier files may have been sent to an indexer that is not known: under `agent.forward.url`, or before
+`bindings` was lost. They count as released (docs/reliability.md).
 
 Not thread-safe: agent/forward/lanes.py holds the spool's lock.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,9 +26,12 @@ from agent.wire.release import Release, earlier_hops
 #: The file is written anew, with the bindings that still count, when it has grown to this size, and has
 #: doubled since the last time: so each line is written twice at most on average.
 _MAX_BYTES: Final = 1 << 20
-#: The file is removed when no binding counts and it is larger than this.
+#: The file is written anew when no binding counts and it is larger than this.
 _KEPT_BYTES: Final = 64 << 10
 _NAME: Final = "bindings"
+#: The hop of frames that may have been sent, and are not known to have been released: higher than the hops
+#: that a lost binding may have had, with room for later releases.
+_UNKNOWN_HOP: Final = 5
 
 
 class Binding(msgspec.Struct, frozen=True, array_like=True):
@@ -59,7 +67,16 @@ class _Line(msgspec.Struct, frozen=True, array_like=True):
     binding: Binding
 
 
+class _Covered(msgspec.Struct, frozen=True):
+    """The line that says since which file frames have bindings; older agents pass over it."""
+
+    first_file: int
+
+
 _decoder: Final = msgspec.json.Decoder(_Line)
+_covered: Final = msgspec.json.Decoder(_Covered)
+#: The binding of a frame that any indexer may have.
+_UNKNOWN: Final = Binding(hop=_UNKNOWN_HOP)
 
 
 class Bindings:
@@ -76,6 +93,7 @@ class Bindings:
         self._held: dict[str, Binding] = {}
         self._written: set[str] = set()
         self._recovered: set[str] = set()
+        self._first_file: int | None = None  # frames of earlier files may lack their bindings
         if self._path is not None and self._path.exists():
             self._read(self._path)
             self._recovered = set(self._held)
@@ -84,6 +102,29 @@ class Bindings:
         """Return the binding of a frame; None: it was never sent."""
         self._recovered.discard(identity)
         return self._held.get(identity)
+
+    def cover(self, next_file: int) -> None:
+        """Note that frames of this file and later ones have bindings once they are sent, unless it is noted.
+
+        Where it cannot be written, the next run notes it.
+        """
+        if self._first_file is None:
+            self._first_file = next_file
+            if self._path is not None:
+                with contextlib.suppress(OSError):
+                    self._append(self._path, self._covered())
+
+    def uncover(self) -> None:
+        """Forget the file: frames will be sent without bindings. Raises OSError."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+    def before_sending(self, identity: str, file: int | None) -> Binding:
+        """Return the binding of a frame that is about to be sent; `file`: the number of its file, if any."""
+        found = self.of(identity)
+        if found is None and file is not None and self._first_file is not None and file < self._first_file:
+            return _UNKNOWN
+        return found or Binding()
 
     def forget_recovered(self) -> None:
         """Forget bindings of an earlier run whose frames were not met: no frame of it is left."""
@@ -117,8 +158,8 @@ class Bindings:
         if self._held.pop(identity, None) is not None:
             self._written.discard(identity)
             if not self._held and self._size > _KEPT_BYTES and self._path is not None:
-                self._path.unlink(missing_ok=True)
-                self._size = 0
+                with contextlib.suppress(OSError):
+                    self._rewrite(self._path)
 
     def _append(self, path: Path, data: bytes) -> None:
         file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -131,6 +172,9 @@ class Bindings:
             os.close(file)
         self._size += len(data)
 
+    def _covered(self) -> bytes:
+        return b"" if self._first_file is None else msgspec.json.encode(_Covered(self._first_file)) + b"\n"
+
     def _rewrite(self, path: Path) -> None:
         """Write the bindings that are on disk and still count to a new file. Raises OSError."""
         new = path.with_name(f"{_NAME}.new")
@@ -138,7 +182,7 @@ class Bindings:
         before, self._size = self._size, 0
         kept = [_encoded(i, self._held[i]) for i in self._held if i in self._written]
         try:
-            self._append(new, b"".join(kept))
+            self._append(new, b"".join([self._covered(), *kept]))
             new.replace(path)
         except OSError:
             self._size = before
@@ -149,14 +193,21 @@ class Bindings:
         data = path.read_bytes()
         self._size = len(data)
         whole, _, torn = data.rpartition(b"\n")
-        for line in whole.split(b"\n"):
+        damaged = False
+        for line in filter(None, whole.split(b"\n")):
             try:
+                if line.startswith(b"{"):
+                    self._first_file = _covered.decode(line).first_file
+                    continue
                 found = _decoder.decode(line)
                 identity = found.identity.encode("latin-1").decode(errors="surrogatepass")
             except (msgspec.DecodeError, UnicodeError):
+                damaged = True
                 continue
             self._held[identity] = found.binding
             self._written.add(identity)
+        if damaged:  # a frame lacks its binding
+            self._first_file = None
         if torn:  # the next line begins a line of its own
             self._append(path, b"\n")
 

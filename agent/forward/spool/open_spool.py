@@ -31,22 +31,19 @@ def open_bindings(settings: AgentSettings) -> Bindings | None:
     path = settings.spool.path
     try:
         found = Bindings(Path(path) if path else None, sync=settings.spool.fsync)
+        # Frames that another indexer may have wait for it, also when `urls` is empty again.
+        if settings.forward.urls or found.urls():
+            return found
+        found.uncover()
     except OSError as e:
         raise SpoolError(f"agent.spool.path = {path!r}: {e.strerror or e}") from None
-    # Frames that another indexer may have wait for it, also when `urls` is empty again.
-    return found if settings.forward.urls or found.urls() else None
+    return None
 
 
-def open_spool(
-    settings: AgentSettings,
-    now_ms: Callable[[], int],
-    log: Log,
-    wait_s: float = 0.0,
-    bindings: Bindings | None = None,
-) -> Spool:
+def open_spool(settings: AgentSettings, now_ms: Callable[[], int], log: Log, wait_s: float = 0.0) -> Spool:
     """Open the spool with the frames of an earlier run; waits up to `wait_s` for another agent.
 
-    `bindings`: of frames to indexers, where there are several. Raises SpoolError.
+    Raises SpoolError.
     """
     path = settings.spool.path
     if settings.spool.checkpoint_ms and not path:
@@ -55,7 +52,7 @@ def open_spool(
         )
     if not path:
         log.info("spool_off", effect="unsent frames are lost when the agent ends", fix="agent.spool.path")
-        return Spool(settings.forward.max_unsent_bytes, bindings=bindings)
+        return Spool(settings.forward.max_unsent_bytes, bindings=open_bindings(settings))
     try:
         backlog = Backlog(
             Path(path),
@@ -74,6 +71,13 @@ def open_spool(
         )
     if backlog.damaged.frames:
         log.warning("spool_damaged", dir=path, frames=backlog.damaged.frames, set_aside=f"{path}/damaged")
-    if bindings is not None and backlog.is_empty:
-        bindings.forget_recovered()
+    try:
+        bindings = open_bindings(settings)  # not earlier: another agent may have written them until now
+    except SpoolError:
+        backlog.close()
+        raise
+    if bindings is not None:
+        bindings.cover(backlog.next_file)
+        if backlog.is_empty:
+            bindings.forget_recovered()
     return Spool(settings.forward.max_unsent_bytes, backlog, bindings=bindings)

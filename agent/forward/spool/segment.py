@@ -61,6 +61,7 @@ class Segment:
 
     def __init__(self, path: Path, *, own: bool) -> None:
         self.path = path
+        self.number = int(path.stem)
         self.own = own
         self.size = 0
         self.frames = 0

@@ -52,7 +52,8 @@ class Spool:
         clock_s: Callable[[], float] = time.monotonic,
         bindings: Bindings | None = None,
     ) -> None:
-        self._bindings = bindings
+        #: Where there are several indexers; agent/forward/lanes.py shares it.
+        self.bindings = bindings
         self.max_bytes = self._max_bytes = max_bytes
         self._backlog = backlog
         self._clock_s = clock_s
@@ -179,6 +180,12 @@ class Spool:
         """Return whether a frame that was handed out is on disk."""
         with self._changed:
             return self._out[id(frame)].place is not None
+
+    def file_of(self, frame: EncodedFrame) -> int | None:
+        """Return the number of the file that has a frame that was handed out; None: it is not on disk."""
+        with self._changed:
+            place = self._out[id(frame)].place
+            return None if place is None else place.segment.number
 
     def take(self) -> EncodedFrame | None:
         """Return the oldest waiting frame, if there is one."""
@@ -374,8 +381,8 @@ class Spool:
     def _is_bound_on_disk(self, one: _Waiting) -> bool:
         """Write the frame's binding, if it has one, before the frame; return False if that failed."""
         try:
-            if self._bindings is not None:
-                self._bindings.persist(one.frame.identity)
+            if self.bindings is not None:
+                self.bindings.persist(one.frame.identity)
         except OSError:
             return False
         return True

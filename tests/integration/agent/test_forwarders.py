@@ -13,8 +13,7 @@ from agent.config.load import ConfigError, load
 from agent.forward.forwarders import Forwarders
 from agent.forward.heartbeat_sender import AnswerHandlers, HeartbeatSender
 from agent.forward.open_sending import open_sending
-from agent.forward.spool.backlog import Backlog
-from agent.forward.spool.open_spool import open_bindings, open_spool
+from agent.forward.spool.open_spool import open_spool
 from agent.forward.spool.record import EncodedFrame
 from agent.forward.target_choice import rendezvous
 from agent.runtime.logs import Log
@@ -41,9 +40,8 @@ class Agent:
             forward=ForwardSettings(**tree),  # type: ignore[arg-type]
             spool=SpoolSettings(path=str(self._folder)),
         )
-        bindings = open_bindings(self.settings)
-        self.spool = open_spool(self.settings, lambda: 1_000, Log(), 0.0, bindings)
-        self.sending = open_sending(self.settings, self.spool, bindings, Log())
+        self.spool = open_spool(self.settings, lambda: 1_000, Log())
+        self.sending = open_sending(self.settings, self.spool, Log())
         assert isinstance(self.sending.forwarder, Forwarders)
         self._forwarders = self.sending.forwarder
         self._forwarders.start()
@@ -190,14 +188,57 @@ def test_frames_of_another_indexer_wait_when_urls_is_empty_again(
     wait_until(lambda: second.accepted == [b"two", b"one"])
 
 
-def test_frames_of_an_older_spool_are_free(agent: Agent, indexers: list[FakeIndexer], tmp_path: Path) -> None:
-    """A spool that was written for one indexer has no bindings."""
-    older = Backlog(tmp_path / "spool", 1 << 20, 86_400.0, lambda: 1_000)
-    older.put(EncodedFrame("a/0/1", b"old", 1, 1, 1, 1_000))
-    older.close()
-    assert not (tmp_path / "spool" / "bindings").exists()
+def one_indexer_without_answers(folder: Path, url: str, first: FakeIndexer) -> None:
+    """Run an agent of one indexer that reads frames and does not answer, and end it."""
+    settings = AgentSettings(
+        name="a",
+        forward=ForwardSettings(url=url, backoff_s=0.01, max_backoff_s=0.1, timeout_s=60.0),
+        spool=SpoolSettings(path=str(folder)),
+    )
+    spool = open_spool(settings, lambda: 1_000, Log())
+    sending = open_sending(settings, spool, Log()).forwarder
+    first.always = "drop"
+    sending.start()
+    spool.put(EncodedFrame("a/0/1", b"old", 1, 1, 1, 1_000))
+    wait_until(lambda: b"old" in first.bodies, "the frame is sent")
+    sending.drain(0.1)
+    spool.keep_all()
+    spool.leave()
+    first.always = None
+
+
+@pytest.mark.parametrize("was_several", [False, True])
+def test_a_frame_that_was_sent_under_url_counts_as_released(
+    agent: Agent, indexers: list[FakeIndexer], tmp_path: Path, *, was_several: bool
+) -> None:
+    """The spool does not know which indexer may have it, so the claims of indexers decide who stores it."""
+    if was_several:
+        agent.start()
+        agent.stop()
+    one_indexer_without_answers(tmp_path / "spool", indexers[1].url, indexers[1])
     agent.start()
-    wait_until(lambda: indexers[0].accepted == [b"old"])
+    agent.make(b"new")
+    wait_until(lambda: sorted(indexers[0].accepted) == [b"new", b"old"])
+    heads = dict(zip(indexers[0].bodies, indexers[0].headers, strict=True))
+    hops = {body: head.get(HOP_HEADER) for body, head in heads.items()}
+    assert hops == {b"old": "5", b"new": None}
+    assert LOST_HOPS_HEADER not in heads[b"old"]
+
+
+def test_a_frame_that_was_never_sent_is_free_after_a_restart(
+    agent: Agent, indexers: list[FakeIndexer]
+) -> None:
+    first, second = indexers
+    for indexer in indexers:
+        indexer.stop()
+    agent.start()
+    agent.make(b"one")
+    agent.stop()
+    first.restart()
+    second.restart()
+    agent.start()
+    wait_until(lambda: first.accepted + second.accepted == [b"one"])
+    assert [HOP_HEADER in head for head in first.headers + second.headers] == [False]
 
 
 def test_heartbeats_go_where_new_frames_go_and_judge_no_gaps(

@@ -234,9 +234,10 @@ def test_bindings_of_frames_of_a_later_version_are_kept(tmp_path: Path) -> None:
     before.bind("a/1/1", Binding("http://a:1"))
     before.persist("a/1/1")
 
-    bindings = Bindings(tmp_path)
     settings = AgentSettings(spool=SpoolSettings(path=str(tmp_path)))
-    spool = open_spool(settings, CLOCK, Log(), 0.0, bindings)
+    spool = open_spool(settings, CLOCK, Log())
+    bindings = spool.bindings
+    assert bindings is not None
     choice = TargetChoice(1, failover_s=10.0, return_s=30.0, try_every_s=15.0)
     lanes = Lanes(spool, bindings, ["http://b:2"], choice, {})
     spool.put(parcel(2))
