@@ -28,6 +28,7 @@ from indexer.clickhouse.store import Store, StoreError, open_store
 from indexer.clickhouse.wait_for_store import done_when_whole, open_when_there
 from indexer.deletion.deleter import Deleter, DeletionParts
 from indexer.deletion.deletion_request import DeletionBusyError, DeletionRequest, DeletionResult
+from indexer.deletion.unsettled_batches import unsettled_batches
 from indexer.http.authenticator import Authenticator, open_authenticator
 from indexer.http.handshake import ListenerTls, listener_tls
 from indexer.http.listening_sockets import close, listen, port_of
@@ -268,7 +269,10 @@ class IndexerService:
         )
         self._writer, self._limit, self._journal = writing.writer, writing.limit, writing.journal
         alone = writing.journal is not None
-        parts = DeletionParts(writing.gate, self._insert_feed, self._watch.renew, alone=alone)
+        unsettled = partial(unsettled_batches, self._journal) if self._journal is not None else None
+        parts = DeletionParts(
+            writing.gate, self._insert_feed, self._watch.renew, alone=alone, unsettled=unsettled
+        )
         self._deleter = Deleter(store, self.settings.retention, parts)
         return writing
 

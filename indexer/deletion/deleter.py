@@ -10,6 +10,8 @@ The steps, of which each can be repeated:
    if this fails, and those of other indexers: none may claim deleted rows.
 
 A process that dies in between leaves deletions that ClickHouse finishes; the same request does the rest.
+Once rows of `series` are gone it finds no series: a note has any deletion of the org do the rest of step 3.
+A deletion is refused while a batch of its org may be stored in part.
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ from indexer.deletion.deletion_request import (
 )
 from indexer.deletion.deletion_statements import MAX_LISTED, DeletedRows
 from indexer.deletion.mutations import Mutations
+from indexer.deletion.unfinished_deletions import UnfinishedDeletions
 from indexer.write.insert_feed import InsertFeed
+from indexer.write.journal import JournalError
 from indexer.write.write_gate import WriteGate
 
 log = logging.getLogger(__name__)
@@ -58,6 +62,8 @@ _QUIET_S: Final = 60.0
 _CATALOG_S: Final = 60.0
 #: Rows of a catalog table compared in one statement.
 _TURN_ROWS: Final = 2_000_000
+#: Batches that a refusal names.
+_MAX_NAMED: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,8 @@ class DeletionParts:
     """The parts of the indexer that a deletion needs.
 
     `alone`: no other indexer writes to the store. `renew` empties every cache of strings and series, of all
-    indexers. `insert_feed`: readers in this process listen there.
+    indexers. `insert_feed`: readers in this process listen there. `unsettled`: the tokens of an org's
+    batches that may be stored in part.
     """
 
     gate: WriteGate
@@ -73,6 +80,7 @@ class DeletionParts:
     renew: Callable[[], None]
     alone: bool
     now_s: Callable[[], float] = time.time
+    unsettled: Callable[[int], Sequence[str]] | None = None
 
 
 class Deleter:
@@ -82,6 +90,7 @@ class Deleter:
         self._store = store
         self._retention = retention
         self._parts = parts
+        self._unfinished = UnfinishedDeletions(store)
         self._lock = threading.Lock()
 
     def delete(self, asked: DeletionRequest) -> DeletionResult:
@@ -96,6 +105,8 @@ class Deleter:
         span = deletion_range(asked.start_s, asked.end_s, kept, alone=alone)
         with self._lock:
             self._drop_old_tables()
+            if not asked.dry_run:
+                self._resume(asked.org_id)
             found = [self._delete(rows, span, asked) for rows in self._divided(asked)]
         series, rows = (sum(one) for one in zip(*found, strict=True)) if found else (0, 0)
         if not asked.dry_run:
@@ -130,15 +141,38 @@ class Deleter:
             with self._announced(rows, span):
                 samples = Mutations(self._store, tag)
                 with self._alone(rows.org_id):
+                    self._check_settled(rows.org_id)
                     self._begin(rows, span, samples)
                 samples.wait()
-            with self._alone(rows.org_id):
-                self._parts.renew()  # if this process ends in between, Redis claims no deleted rows
-                try:
-                    self._clean_catalog(rows, span, f"{tag}c")
-                finally:
-                    self._parts.renew()
+            with self._renewed(rows.org_id):
+                self._clean_catalog(rows, span, f"{tag}c")
         return int(series), counted
+
+    def _check_settled(self, org_id: int) -> None:
+        """Raise DeletionBusyError if a batch would bring deleted rows back."""
+        try:
+            unsettled = self._parts.unsettled(org_id) if self._parts.unsettled is not None else ()
+        except JournalError as e:
+            raise DeletionBusyError(f"the journal cannot be read ({e}): delete again later") from None
+        if unsettled:
+            named = ", ".join(unsettled[:_MAX_NAMED])
+            more = f" and {len(unsettled) - _MAX_NAMED} more" if len(unsettled) > _MAX_NAMED else ""
+            raise DeletionBusyError(
+                f"batches of org {org_id} may be stored in part, and would bring deleted rows back:"
+                f" {named}{more}; delete again when they are stored or dropped (meterhouse set-aside list)"
+            )
+
+    def _resume(self, org_id: int) -> None:
+        """Delete the tags and strings that an earlier deletion of the org left, if its note is there."""
+        if self._store.cluster is not None or not self._parts.alone or not self._unfinished.has(org_id):
+            return
+        tag = uuid.uuid4().hex
+        Mutations(self._store, tag).wait_for_earlier("series", _CATALOG_S)
+        with self._renewed(org_id):
+            self._clean_tags(f"org_id = {org_id}", tag)
+            self._clean_strings(org_id, f"{tag}3")
+            self._unfinished.end(org_id)
+        log.info("event=deletion_resumed org=%d", org_id)
 
     def _begin(self, rows: DeletedRows, span: DeletionRange, samples: Mutations) -> None:
         """Begin to delete from all rollups, and derive again the buckets at both ends."""
@@ -165,6 +199,9 @@ class Deleter:
     def _clean_catalog(self, rows: DeletedRows, span: DeletionRange, tag: str) -> None:
         """Delete the rows of the catalog that describe no sample any more."""
         single = self._store.cluster is None
+        noted = single and self._parts.alone
+        if noted:
+            self._unfinished.begin(rows.org_id)
         gone = Mutations(self._store, f"{tag}1")
         for kind in rows.kinds:
             daily = self._qualified(f"{kind}_1d") if single else ""
@@ -172,18 +209,22 @@ class Deleter:
         gone.wait(_CATALOG_S)
         if not single:  # rows of one table are on other servers than those of another
             return
-        series = self._qualified("series")
-        tags = Mutations(self._store, f"{tag}2")
-        tags.begin("metric_tag_keys", statements.gone_tag_keys(rows, series))
-        turns = self._turns(f"SELECT count() FROM metric_tag_values WHERE {rows.of_metrics()}")
-        for turn in range(turns):
-            tags.begin("metric_tag_values", statements.gone_tag_values(rows, series, turn, turns))
-        tags.wait(_CATALOG_S)
-        if self._parts.alone:  # another indexer may use a string of which no series is stored yet
-            self._clean_strings(rows.org_id, series, f"{tag}3")
+        self._clean_tags(rows.of_metrics(), tag)
+        if noted:  # else another indexer may use a string of which no series is stored yet
+            self._clean_strings(rows.org_id, f"{tag}3")
+            self._unfinished.end(rows.org_id)
 
-    def _clean_strings(self, org_id: int, series: str, tag: str) -> None:
-        strings = Mutations(self._store, tag)
+    def _clean_tags(self, where: str, tag: str) -> None:
+        """Delete the tags that no series of their metric has."""
+        series, tags = self._qualified("series"), Mutations(self._store, f"{tag}2")
+        tags.begin("metric_tag_keys", statements.gone_tag_keys(where, series))
+        turns = self._turns(f"SELECT count() FROM metric_tag_values WHERE {where}")
+        for turn in range(turns):
+            tags.begin("metric_tag_values", statements.gone_tag_values(where, series, turn, turns))
+        tags.wait(_CATALOG_S)
+
+    def _clean_strings(self, org_id: int, tag: str) -> None:
+        series, strings = self._qualified("series"), Mutations(self._store, tag)
         turns = self._turns(f"SELECT count() FROM strings WHERE org_id = {org_id}")
         for turn in range(turns):
             strings.begin("strings", statements.gone_strings(org_id, series, turn, turns))
@@ -203,6 +244,16 @@ class Deleter:
                 yield
         except TimeoutError:
             raise DeletionBusyError("INSERTs are running that do not end: delete again later") from None
+
+    @contextmanager
+    def _renewed(self, org_id: int) -> Iterator[None]:
+        """Hold INSERTs of an org back while rows of its catalog go, and empty all caches before and after."""
+        with self._alone(org_id):
+            self._parts.renew()  # if this process ends in between, Redis claims no deleted rows
+            try:
+                yield
+            finally:
+                self._parts.renew()
 
     @contextmanager
     def _announced(self, rows: DeletedRows, span: DeletionRange) -> Iterator[None]:

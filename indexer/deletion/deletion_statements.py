@@ -141,18 +141,19 @@ def gone_series(rows: DeletedRows, kind: Kind, span: DeletionRange, daily: str) 
     )
 
 
-def gone_tag_keys(rows: DeletedRows, series: str) -> str:
-    """Return the condition of tag keys that no series of their metric has; `series`: the qualified table."""
-    where = rows.of_metrics()
+def gone_tag_keys(where: str, series: str) -> str:
+    """Return the condition of tag keys that no series of their metric has.
+
+    `where`: of the rows looked at, in any table; `series`: the qualified table.
+    """
     return (
         f"{where} AND (project_id, metric_id, tag_key) NOT IN"
         f" (SELECT DISTINCT project_id, metric_id, arrayJoin(tag_keys) FROM {series} WHERE {where})"
     )
 
 
-def gone_tag_values(rows: DeletedRows, series: str, turn: int, turns: int) -> str:
+def gone_tag_values(where: str, series: str, turn: int, turns: int) -> str:
     """Return the condition of tag values that no series of their metric has, of one of several turns."""
-    where = rows.of_metrics()
     tags = (
         f"SELECT project_id, metric_id, arrayJoin(arrayZip(tag_keys, tag_values)) AS tag"
         f" FROM {series} WHERE {where}"

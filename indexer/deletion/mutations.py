@@ -64,6 +64,24 @@ class Mutations:
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_LOOK_S)
 
+    def wait_for_earlier(self, table: str, max_s: float) -> None:
+        """Wait until no deletion from a table is in progress, of any tag. Raises DeletionBusyError.
+
+        For stores that are no cluster.
+        """
+        sql = (
+            "SELECT count() FROM system.mutations WHERE database = {database:String}"
+            " AND table = {table:String} AND NOT is_done"
+        )
+        pause_s, until_s = _FIRST_LOOK_S, time.monotonic() + max_s
+        while self._store.rows(sql, {"database": self._store.database, "table": table})[0][0]:
+            if time.monotonic() > until_s:
+                raise DeletionBusyError(
+                    f"rows of {table} are still being deleted; that continues by itself: delete again later"
+                )
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_LOOK_S)
+
     def _unfinished(self) -> Sequence[str]:
         """Return the tables with rows left to delete. Ends deletions that fail, and raises their error."""
         cluster = self._store.cluster

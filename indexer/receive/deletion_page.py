@@ -56,7 +56,9 @@ class DeletionPage:
 
 
 def _require(grant: Grant, asked: DeletionRequest) -> None:
-    """Raise ForbiddenError for projects outside the grant."""
+    """Raise ForbiddenError for projects outside the grant, and for another org, also without series."""
+    if grant.tenant is not None and grant.tenant.org_id != asked.org_id:
+        raise ForbiddenError(foreign(asked.org_id, "*", grant))
     for project_id in {one.project_id for one in asked.metrics}:
         if not grant.covers(asked.org_id, project_id):
             raise ForbiddenError(foreign(asked.org_id, project_id, grant))

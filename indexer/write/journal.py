@@ -316,10 +316,8 @@ class Journal:
     def counts(self) -> dict[BatchState, int]:
         """Return the number of frames by outcome."""
         with self._reading() as db:
-            rows = db.execute(
-                "SELECT state, count() FROM batch JOIN frame ON batch.number = frame.batch GROUP BY state"
-            ).fetchall()
-            return dict.fromkeys(BatchState, 0) | {BatchState(s): n for s, n in rows}
+            sql = "SELECT state, count() FROM batch JOIN frame ON batch.number = frame.batch GROUP BY state"
+            return dict.fromkeys(BatchState, 0) | {BatchState(s): n for s, n in db.execute(sql)}
 
     def close(self) -> None:
         """Close the file."""
@@ -376,10 +374,12 @@ class Journal:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        """Raise JournalError for a damaged file."""
+        """Read one state of the file. Raises JournalError for a damaged one."""
         with self._reader_lock:
             try:
-                yield self._reader
+                self._reader.execute("BEGIN")
+                with self._reader:
+                    yield self._reader
             except (sqlite3.Error, ValueError, TypeError) as e:  # the latter: a row that is not Meterhouse's
                 raise JournalError(str(e)) from e
 

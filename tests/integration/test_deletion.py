@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -315,6 +316,33 @@ def test_an_interrupted_deletion_is_completed_by_the_next(
     assert answers(opened(store, p.tenant), queries) == answers(never, queries)
     delete(p, *(f'{name}{{n="1"}}' for name in EVERY), start_s=START_S, end_s=END_S)
     assert catalog_of(p) == catalog_of(never)
+
+
+def test_a_deletion_that_died_without_its_series_is_completed_by_the_next(
+    store: Store, pair: tuple[Pipeline, Pipeline]
+) -> None:
+    """Its selector finds no series then, but tags and strings of them are left."""
+    p, never = pair
+    send(p, ["hits:1|c|#n:kept"])
+    send(never, ["hits:1|c|#n:kept"])
+    left = []
+    for last in (6, 8, 10):  # before rows of `series` go, among tags, among strings
+        gone, selector = f"gone{last}", f'hits{{n="gone{last}"}}'
+        send(p, [f"hits:1|c|#n:{gone},only{last}:x|T{TIMES[-1]}"])
+        with suppress(StoreError):
+            delete(replace(p, store=_Interrupted(store, last)), selector)
+        fresh = opened(store, p.tenant)
+        found = find_series(
+            fresh.engine._catalog, p.tenant, [parse_selector(selector).matchers], 0, NOW_S * 1000
+        )
+        left.append(not found and gone in strings_of(store, p))
+        assert not delete(fresh, selector).series or found
+        assert strings_of(store, p) == strings_of(store, never), last
+        assert catalog_of(p) == catalog_of(never), last
+        fresh.close()
+    assert True in left, "no run left strings without series"
+    notes = "SELECT count() FROM system.tables WHERE startsWith(name, 'unfinished_deletion_')"
+    assert store.rows(notes) == [(0,)]
 
 
 def test_series_come_back_with_their_names_after_a_deletion_that_failed(

@@ -13,10 +13,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from agent.wire.frame import Frame
 from indexer.cli.set_aside import set_aside
 from indexer.clickhouse.store import Store, open_store
+from indexer.deletion.deletion_request import DeletionBusyError, DeletionRequest, MetricSeries
+from indexer.intern.ids import string_id
 from indexer.service import IndexerService
 from indexer.settings import JournalSettings, Settings
 from indexer.write.batch_claims import GO
@@ -116,6 +119,32 @@ async def test_list_show_retry_and_drop_while_it_runs(command: Command, faults: 
     assert total(command.dsn) == MARKED + 77.5
     assert await sent(service, counter_frame({"bad": MARKED}, NOW_S, sequence=1)) == 200
     assert total(command.dsn) == MARKED + 77.5
+
+
+async def test_a_deletion_waits_for_batches_of_its_org(command: Command, faults: FaultRules) -> None:
+    """Counters are stored, distributions are not: the retry would bring deleted counters back."""
+    service = await command.start()
+    faults.set(FaultRule(b"incoming_distributions".hex(), 60))
+    rows = FrameRows(counters=[("hits", {}, NOW_S, 1.0)], distributions=[("took", {}, NOW_S, [1.0])])
+    half = make_frame(rows, sequence=1, created_ms=time.time_ns() // 1_000_000)
+    assert await sent(service, half) == 503
+    deadline = time.monotonic() + 120
+    while " aside " not in (listing := (await command.run("list"))[1]):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+    asked = DeletionRequest(1, [MetricSeries(1, "counters", string_id(1, "hits"))])
+    with pytest.raises(DeletionBusyError, match=f"org 1 may be stored in part.*{token(listing, 'aside')}"):
+        await asyncio.to_thread(service.delete, asked)
+    assert (await asyncio.to_thread(service.delete, structs.replace(asked, dry_run=True))).series == 1
+    other = DeletionRequest(2, [MetricSeries(1, "counters", string_id(2, "hits"))])
+    assert (await asyncio.to_thread(service.delete, other)).series == 0
+    faults.set()
+    while await sent(service, half) != 200:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+    assert (await asyncio.to_thread(service.delete, asked)).series == 1
+    assert await sent(service, half) == 200
+    assert total(command.dsn) == 0
 
 
 async def test_what_is_dropped_is_answered_400_from_then_on(command: Command, faults: FaultRules) -> None:
