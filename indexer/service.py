@@ -268,7 +268,7 @@ class IndexerService:
             legacy=legacy,
         )
         self._writer, self._limit, self._journal = writing.writer, writing.limit, writing.journal
-        alone = writing.journal is not None
+        alone = writing.journal is not None and (store.embedded or self.settings.only_indexer)
         unsettled = partial(unsettled_batches, self._journal) if self._journal is not None else None
         parts = DeletionParts(
             writing.gate, self._insert_feed, self._watch.renew, alone=alone, unsettled=unsettled

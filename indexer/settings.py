@@ -207,6 +207,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: Whether `POST /v1/deletions` deletes samples, for shims in other processes; it needs the right "admin"
     #: when tokens are set. In `meterhouse up` shim.admin_api alone decides.
     admin_api: bool = False
+    #: No other indexer writes to this ClickHouse: deletions may then begin and end within a day, and delete
+    #: texts. Embedded data have one indexer always, a cluster never.
+    only_indexer: bool = False
     #: journal (batches, on a disk of this indexer), frame (each frame is an INSERT, nothing is on a disk) or
     #: auto: journal if the data are embedded or `journal.path` is set
     batching: Batching = "auto"
