@@ -104,7 +104,7 @@ class Metrics:
         self.problem = make.gauge(
             "problem",
             "1 while nothing can be stored, by the failing part: store, journal (its disk), writer (stalled);"
-            " stream (Redis), kafka and batches: a part of it",
+            " stream (Redis), kafka, batches and room: a part of it",
             "part",
         )
         self.oldest_waiting = make.gauge(

@@ -67,7 +67,8 @@ class JournalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: str = ""
     identities: Positive = 1_000_000  # frames that are remembered as done
     identity_days: Positive = 14  # ... for this many days
-    #: batches that fail while others succeed are set aside up to this size; then writing waits
+    #: batches that fail while others succeed are set aside up to this size; then they count in
+    #: bounds.queue_bytes
     aside_bytes: NotNegative = 256 << 20
 
 

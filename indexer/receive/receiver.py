@@ -52,7 +52,7 @@ from indexer.subscriptions.messages_of_subscriptions import SubscriptionWrites
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.errors import Conflict, Limited, TooOld, Unavailable, WriteError
 from indexer.write.frame_to_columns import check, count_clamped
-from indexer.write.health import OF_STREAMS, Part
+from indexer.write.health import SPARED, Part
 from indexer.write.identity import digest, frame_identity
 from indexer.write.journal_rows import KnownRequest
 from indexer.write.set_aside_batches import SetAsideBatches
@@ -408,7 +408,7 @@ class Receiver:
 
     async def _readyz(self, _: web.Request) -> web.Response:
         problems = await self._parts.ready()
-        stops = problems.keys() - {Part.BATCHES, *OF_STREAMS}
+        stops = problems.keys() - SPARED
         lines = [] if stops else ["ready"]
         lines += [f"{part.value}: {text}" for part, text in problems.items()]
         headers = {VERSION_HEADER: program_version()}

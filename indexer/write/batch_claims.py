@@ -21,6 +21,8 @@ from indexer.write.stored_identities import is_remembered
 
 #: The part of a batch whose claims are decided.
 GO: Final = "claimed"
+#: Beyond this number, batches are forgotten that an operator dropped undecided.
+MAX_CLAIMED: Final = 1_000
 #: When to send a frame again that another indexer may have.
 _WAIT_S: Final = 15
 
@@ -41,11 +43,15 @@ class SettlingError(WaitsError):
 
 
 class Decided(NamedTuple):
-    """The remaining frames of a batch, the answers to the others, and how many of these are set aside."""
+    """The remaining frames of a batch, and the answers to the others.
+
+    `aside` of these are a set-aside batch now, or the open batch `roomless`, a token with its frames.
+    """
 
     units: list[AcceptedFrame]
     answers: dict[str, WriteError | None]
     aside: int
+    roomless: tuple[str, list[AcceptedFrame]] | None = None
 
 
 class BatchClaims:
@@ -69,6 +75,7 @@ class BatchClaims:
         self._settle_s = settle_s
         self._clock_s = clock_s
         self._claimed_s: dict[str, float] = {}  # by token, of this process; those that are not decided
+        self._max_claimed = MAX_CLAIMED
 
     def acceptable(
         self, units: Sequence[AcceptedFrame]
@@ -82,8 +89,8 @@ class BatchClaims:
     def decide(self, token: str, units: Sequence[AcceptedFrame], now_ms: int) -> Decided:
         """Claim a batch of the journal, and remove the frames that are not stored here.
 
-        Those that another indexer may have become a set-aside batch, so that others do not wait with them.
-        The batch waits if it has no others, or room is lacking.
+        Those that another indexer may have become a batch of their own, so that others do not wait with them:
+        a set-aside one if there is room. The batch waits if it has no others.
 
         Raises StoreError, JournalError, SettlingError and WaitsError.
         """
@@ -93,11 +100,14 @@ class BatchClaims:
         told = Verdict.UNDECIDED.value
         waiting = [unit for unit in units if verdicts.get(unit.identity) is Verdict.UNDECIDED]
         gone = [identity for identity, verdict in verdicts.items() if verdict is not Verdict.UNDECIDED]
-        alone = waiting and len(waiting) == len(units)
-        if alone or not self._journal.leave_out(token, gone, GO, waiting, now_ms, told):
+        if waiting and len(waiting) == len(units):
             raise WaitsError(told)
+        open_one = self._journal.leave_out(token, gone, GO, waiting, now_ms, told)
         self._claimed_s.pop(token, None)
-        return Decided(*self._divided(units, verdicts), len(verdicts) - len(gone))
+        left, answered = self._divided(units, verdicts)
+        if open_one:
+            return Decided(left, answered, 0, (open_one, waiting))
+        return Decided(left, answered, len(waiting))
 
     def _claim(self, token: str, units: Sequence[AcceptedFrame]) -> None:
         """Claim frames, once in this process. Raises StoreError, and SettlingError until that has settled."""
@@ -106,10 +116,20 @@ class BatchClaims:
                 self._claims.announce(token, units)
             if not self._settle_s or not any(unit.hop for unit in units):
                 return
+            if len(self._claimed_s) >= self._max_claimed:
+                self._forget_dropped()
             self._claimed_s[token] = self._clock_s()
         rest_s = self._claimed_s[token] + self._settle_s - self._clock_s()
         if rest_s > 0:
             raise SettlingError(rest_s)
+
+    def _forget_dropped(self) -> None:
+        """Forget settled batches that are not set aside; an open one claims, and settles, again."""
+        aside, settled_s = {kept.token for kept in self._journal.kept()}, self._clock_s() - self._settle_s
+        self._claimed_s = {
+            token: at_s for token, at_s in self._claimed_s.items() if token in aside or at_s > settled_s
+        }
+        self._max_claimed = MAX_CLAIMED + 2 * len(self._claimed_s)
 
     def _divided(
         self, units: Sequence[AcceptedFrame], verdicts: dict[str, Verdict]

@@ -10,7 +10,7 @@ others go in different batches, in turn: the light ones do not wait for the heav
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from typing import Final, NamedTuple
 
 from indexer.settings import BatchSettings
@@ -174,7 +174,12 @@ class Batcher:
         self._heavy_next = False
         return [org for org in orgs if self._queues[org].heavy][:1]
 
-    def release(self, units: list[AcceptedFrame]) -> None:
+    def hold(self, units: Iterable[AcceptedFrame]) -> None:
+        """Count the bytes of frames of a begun batch, whatever the bound."""
+        for unit in units:
+            self._held.add(unit.frame.org_id, unit.held_bytes, unit.frame.agent)
+
+    def release(self, units: Iterable[AcceptedFrame]) -> None:
         """Free the bytes of a finished batch."""
         for unit in units:
             self._held.release(unit.frame.org_id, unit.held_bytes, unit.frame.agent)

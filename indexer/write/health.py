@@ -39,10 +39,13 @@ class Part(Enum):
     STREAM = "stream"  # its Redis does not answer: the indexer is ready for the rest
     KAFKA = "kafka"  # its brokers do not answer: the indexer is ready for the rest
     BATCHES = "batches"  # some are set aside, others are stored: the indexer is ready
+    ROOM = "room"  # there is none to set more batches aside, others are stored: the indexer is ready
 
 
 #: Parts that take messages from elsewhere: without them the indexer can store.
 OF_STREAMS: Final = frozenset({Part.STREAM, Part.KAFKA})
+#: Parts without which the indexer is ready.
+SPARED: Final = OF_STREAMS | {Part.BATCHES, Part.ROOM}
 
 
 @dataclass(slots=True)
@@ -91,6 +94,18 @@ class Health:
     def nothing_aside(self) -> None:
         """Note that no batch is set aside."""
         self._works(Part.BATCHES)
+
+    def no_room(self) -> None:
+        """Note that a batch cannot be set aside for lack of room."""
+        told = (
+            "no room to set more batches aside: raise indexer.journal.aside_bytes,"
+            " or settle some with `meterhouse set-aside`"
+        )
+        self._failed(Part.ROOM, told, told)
+
+    def has_room(self) -> None:
+        """Note that no batch waits for such room."""
+        self._works(Part.ROOM)
 
     def journal_failed(self, text: str) -> None:
         """Note that the journal was not written."""

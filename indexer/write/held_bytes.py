@@ -37,10 +37,14 @@ class HeldBytes:
             return False
         if not self._within_part((org_id, agent), size):
             return False
+        self.add(org_id, size, agent)
+        return True
+
+    def add(self, org_id: int, size: int, agent: str = "") -> None:
+        """Count `size` bytes as held, whatever the bound."""
         self._by_org[org_id] += size
         self._by_agent[org_id, agent] += size
         self.total += size
-        return True
 
     def _within_part(self, of: tuple[int, str], size: int) -> bool:
         held = self._by_agent.get(of, 0)

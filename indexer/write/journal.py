@@ -142,19 +142,21 @@ class Journal:
 
     def leave_out(
         self, token: str, gone: Sequence[str], go: str, aside: Sequence[AcceptedFrame], now_ms: int, told: str
-    ) -> bool:
+    ) -> str:
         """Forget frames of a batch, take others into a set-aside one, and note the part `go`.
 
-        Return False if room is lacking: all then stay. Raises JournalError.
+        Return the token of theirs if room is lacking: it is open then. Raises JournalError.
         """
+        roomless = ""
         with self._transaction() as db:
             if aside:
-                if not self._has_room(db, sum(len(unit.body) for unit in aside)):
-                    return False
-                split_off(db, token, aside, now_ms, told)
+                room = self._has_room(db, sum(len(unit.body) for unit in aside))
+                state = BatchState.ASIDE if room else BatchState.OPEN
+                other = split_off(db, token, aside, state, now_ms, told)
+                roomless = "" if room else other
             self._frames -= leave_out(db, token, gone)
             note_parts(db, token, [go])
-        return True
+        return roomless
 
     def note_lost_hops(self, identity: str, hops: int) -> None:
         """Note the earlier hops of a frame whose journals are lost. Raises JournalError."""
@@ -171,13 +173,13 @@ class Journal:
         with self._reading() as db:
             return highest_batch(db)
 
-    def keep_overtaken(self, now_ms: int) -> int:
+    def keep_overtaken(self, now_ms: int, token: str = "") -> int:
         """Keep set-aside batches for the operator that are stored in part, and whose tokens may be forgotten.
 
-        Return the number of them. Raises JournalError.
+        Return the number of them. `token`: and this open one. Raises JournalError.
         """
         with self._transaction() as db:
-            return keep_overtaken(db, self._max_later_blocks, now_ms)
+            return keep_overtaken(db, self._max_later_blocks, now_ms, token)
 
     def set_aside(self, token: str, now_ms: int, reason: str = "") -> bool:
         """Set a batch aside. Return False if room is lacking: it then stays open. Raises JournalError."""
@@ -223,13 +225,11 @@ class Journal:
         with self._reading() as db:
             return kept_batches(db)
 
-    def units(self, token: str) -> list[AcceptedFrame]:
-        """Return the frames of a batch that is kept; none without such a batch. Raises JournalError."""
+    def units(self, token: str, states: Sequence[BatchState] = KEPT) -> list[AcceptedFrame]:
+        """Return the frames of a batch in one of these states; else none. Raises JournalError."""
         with self._reading() as db:
-            found = db.execute(
-                f"SELECT number FROM batch WHERE token = ? AND state IN {_KEPT}", (token,)
-            ).fetchone()
-            return self._units(db, found[0]) if found else []
+            found = db.execute("SELECT number, state FROM batch WHERE token = ?", (token,)).fetchone()
+            return self._units(db, found[0]) if found and found[1] in states else []
 
     def wait_again(self, token: str, now_ms: int) -> bool:
         """Set a kept batch aside, to be tried again. Return False without such a batch."""

@@ -123,16 +123,23 @@ def add_batch(
 
 
 def split_off(
-    db: sqlite3.Connection, token: str, units: Sequence[AcceptedFrame], now_ms: int, reason: str
-) -> None:
-    """Take frames out of a batch, into a set-aside one of their own."""
-    number = add_batch(db, uuid.uuid4().hex, BatchState.ASIDE, units, now_ms, reason)
+    db: sqlite3.Connection,
+    token: str,
+    units: Sequence[AcceptedFrame],
+    state: BatchState,
+    now_ms: int,
+    reason: str,
+) -> str:
+    """Take frames out of a batch, into one of their own; return its token."""
+    other = uuid.uuid4().hex
+    number = add_batch(db, other, state, units, now_ms, reason)
     size = sum(len(unit.body) for unit in units)
     db.execute("UPDATE batch SET bytes = max(0, bytes - ?) WHERE token = ?", (size, token))
     db.executemany(
         "UPDATE frame SET batch = ?, position = ? WHERE identity = ?",
         ((number, i, unit.identity) for i, unit in enumerate(units)),
     )
+    return other
 
 
 def add_units(db: sqlite3.Connection, batch: int, units: Sequence[AcceptedFrame]) -> None:
@@ -214,12 +221,15 @@ def highest_batch(db: sqlite3.Connection) -> int:
     return int(row[0]) if row else 0
 
 
-def keep_overtaken(db: sqlite3.Connection, max_later_blocks: int, now_ms: int) -> int:
-    """Keep set-aside batches that are stored in part, with more later blocks; return their number."""
+def keep_overtaken(db: sqlite3.Connection, max_later_blocks: int, now_ms: int, token: str) -> int:
+    """Keep set-aside batches that are stored in part, with more later blocks; return their number.
+
+    `token`: and this open one.
+    """
     return db.execute(
         "UPDATE batch SET state = ?, changed_ms = ?, reason = ?"
-        f" WHERE state = ? AND half_at < {LATEST_BLOCKS} - ?",
-        (BatchState.TOO_OLD, now_ms, _OVERTAKEN, BatchState.ASIDE, max_later_blocks),
+        f" WHERE (state = ? OR (state = ? AND token = ?)) AND half_at < {LATEST_BLOCKS} - ?",
+        (BatchState.TOO_OLD, now_ms, _OVERTAKEN, BatchState.ASIDE, BatchState.OPEN, token, max_later_blocks),
     ).rowcount
 
 

@@ -23,10 +23,9 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
-from dataclasses import replace
+from contextlib import suppress
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from indexer.clickhouse.faults import Fault
 from indexer.clickhouse.store import Store, StoreError
@@ -34,13 +33,13 @@ from indexer.metrics import Metrics
 from indexer.settings import Settings
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.attempt_pauses import AttemptPauses
-from indexer.write.batch_claims import GO, BatchClaims, WaitsError, divided
+from indexer.write.batch_attempts import BatchAttempts
+from indexer.write.batch_claims import BatchClaims, Decided, divided
 from indexer.write.batch_turns import BatchTurns, TakenBatch
 from indexer.write.batcher import Batcher
-from indexer.write.ended_frames import end_refused
 from indexer.write.errors import Refused, Unavailable, WriteError
 from indexer.write.frame_claims import Verdict
-from indexer.write.gated_batches import GATE_LOOK_S, GatedBatches
+from indexer.write.gated_batches import GatedBatches
 from indexer.write.health import Health
 from indexer.write.inserter import Inserter
 from indexer.write.journal import Journal, JournalError
@@ -48,6 +47,7 @@ from indexer.write.journaled_frames import JournaledFrames
 from indexer.write.known_states import ASIDE_WAIT_S, check_digest
 from indexer.write.limited_frames import LimitedFrames
 from indexer.write.parts_pace import PartsPace, parts_of
+from indexer.write.roomless_batches import NO_ROOM, ROOM_WAIT_S, RoomlessBatches
 from indexer.write.series_limit import SeriesLimit
 from indexer.write.set_aside_batches import FailedAttempt, SetAsideBatches
 from indexer.write.settling_batches import BegunBatch, SettlingBatches
@@ -56,6 +56,8 @@ from indexer.write.waiting_frames import WaitingFrames
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_UNDECIDED: Final = Verdict.UNDECIDED.value
 
 
 def _now_ms() -> int:
@@ -98,19 +100,30 @@ class JournalWriter:
         )
         self._turns = BatchTurns()
         self._gated = GatedBatches(inserter.gate)
+        self._attempts = BatchAttempts(
+            inserter,
+            journal,
+            metrics,
+            self._health,
+            self._in_thread,
+            gated=self._gated,
+            claims=claims,
+            on_divided=self._note_divided,
+        )
         self._waiting = WaitingFrames()
         self._known = JournaledFrames(journal, self._health.journal_failed)
-        self._limited = LimitedFrames(limit, inserter, metrics, self._store_failed)
+        self._limited = LimitedFrames(limit, inserter, metrics, self._attempts.store_failed)
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="indexer-writer")
         self._came = asyncio.Event()
         self._settling = SettlingBatches(self._came.set)
         self._stopping = False
         self._loop_task: asyncio.Task[None] | None = None
         self._left: list[BegunBatch] = []
+        self._roomless = RoomlessBatches(journal, self._health, metrics)
         ask = partial(store.rows, "SELECT 1")
         self._pauses = AttemptPauses(self._in_thread, ask, self._health.store_failed)
         self.aside = SetAsideBatches(
-            self._journal, self._in_thread, self._attempt, self._now_ms, self._health.nothing_aside
+            self._journal, self._in_thread, self._attempts.attempt, self._now_ms, self._health.nothing_aside
         )
 
     @property
@@ -127,7 +140,7 @@ class JournalWriter:
         for token, units in await self._in_thread(self._journal.unfinished):
             log.info("event=replay token=%s frames=%d", token, len(units))
             self._metrics.replayed.inc()
-            failed = await self._attempt(token, units)
+            failed = await self._attempts.attempt(token, units)
             if failed is not None and not await self._set_aside_if_alone(token, units, failed):
                 rest = [u for u in units if u.identity not in failed.gone]
                 self._left.append(BegunBatch(token, rest, rest, {}, held=False))
@@ -178,6 +191,9 @@ class JournalWriter:
     def _queue(self, unit: AcceptedFrame) -> asyncio.Future[None]:
         if self._stopping:
             raise Unavailable("shutting down", begun=False)
+        if self._roomless.refuses(unit):
+            self._metrics.refused.labels(reason="no_room").inc()
+            raise Unavailable(NO_ROOM, ROOM_WAIT_S, begun=False)
         if not self._batcher.offer(unit, _steady_ms()):
             self._metrics.refused.labels(reason="queue_full").inc()
             raise Unavailable("too much is waiting to be written", begun=False)
@@ -189,7 +205,7 @@ class JournalWriter:
             await self._write_begun(self._left.pop(0))
         while True:
             if self._settling:
-                await self._write_begun(self._settling.pop())
+                await self._write_again(self._settling.pop())
                 continue
             now_ms, closed = _steady_ms(), self._gated.closed
             self._turns.put_back(self._gated.opened())
@@ -226,7 +242,9 @@ class JournalWriter:
         """
         token, units, answers = batch.token, batch.units, dict(batch.answers)
         failures = tries = 0
-        while (failed := await self._attempt(token, units, first=first, answers=answers)) is not None:
+        while (
+            failed := await self._attempts.attempt(token, units, first=first, answers=answers)
+        ) is not None:
             first = False
             units = [unit for unit in units if unit.identity not in failed.gone]
             if failed.settles_s:
@@ -236,18 +254,48 @@ class JournalWriter:
                 answers |= dict.fromkeys(failed.ended, Refused(failed.told))
                 continue
             failures += failed.fault is Fault.OTHER and await self._pauses.answers()
-            if await self._set_aside_if_alone(token, units, failed, failures):
-                aside = Unavailable(failed.told, retry_after_s=ASIDE_WAIT_S)
-                answers |= dict.fromkeys((unit.identity for unit in units), aside)
-                break
+            aside = await self._set_aside_if_alone(token, units, failed, failures)
+            if aside is not False:
+                told = Unavailable(failed.told, retry_after_s=ASIDE_WAIT_S)
+                answers |= dict.fromkeys((unit.identity for unit in units), told)
+                self._end(batch, answers, over=aside is True)
+                if aside is None:
+                    self._let_pass(token, units, failed.told, undecided=failed.waits)
+                return
             await self._pauses.wait(tries, failed.fault)
             tries += 1
         self._end(batch, answers)
 
-    def _end(self, batch: BegunBatch, answers: Mapping[str, WriteError | None]) -> None:
+    def _end(self, batch: BegunBatch, answers: Mapping[str, WriteError | None], *, over: bool = True) -> None:
+        """Answer the senders of a batch; `over`: it is stored or set aside."""
         if batch.held:
             self._batcher.release(batch.senders)
-        self._waiting.end(batch.senders, answers)
+        if not batch.passed:
+            self._waiting.end(batch.senders, answers)
+        if over:
+            self._roomless.end(batch.token)
+
+    def _let_pass(self, token: str, units: Sequence[AcceptedFrame], told: str, *, undecided: bool) -> None:
+        """Let later batches go before one that there is no room to set aside."""
+        self._roomless.add(token, units, told, undecided=undecided)
+        self._batcher.hold(units)
+        batch = BegunBatch(token, units, list(units), {}, held=True, passed=True)
+        self._settling.add(batch, ROOM_WAIT_S)
+
+    async def _write_again(self, batch: BegunBatch) -> None:
+        """Write a batch that waited while others were written."""
+        if batch.passed:
+            try:
+                units = await self._in_thread(self._roomless.open_units, batch.token, self._now_ms())
+            except JournalError as e:
+                self._health.journal_failed(str(e))
+                self._settling.add(batch, ROOM_WAIT_S)
+                return
+            if not units:
+                self._end(batch, {})
+                return
+            batch = batch._replace(units=units)
+        await self._write_begun(batch)
 
     async def _begin(
         self, batch: TakenBatch, answers: dict[str, WriteError | None]
@@ -260,7 +308,7 @@ class JournalWriter:
                 units, left = await self._pauses.until_there(
                     self._claims.acceptable,
                     units,
-                    failed=self._store_failed,
+                    failed=self._attempts.store_failed,
                     stops=lambda: self._stopping,
                 )
                 answers.update(left)
@@ -270,7 +318,7 @@ class JournalWriter:
             self._pace.made(parts_of(written), _steady_ms(), owed=not batch.alone)
             await self._in_thread(self._journal.begin, token, written, self._now_ms())
         except StoreError as e:
-            self._store_failed(e)
+            self._attempts.store_failed(e)
             unavailable = Unavailable(e.told, retry_after_s=5, begun=False)
         except JournalError as e:  # the disk: the frames' senders keep them
             self._health.journal_failed(str(e))
@@ -281,104 +329,32 @@ class JournalWriter:
         answers.update(dict.fromkeys((unit.identity for unit in units), unavailable))
         return ()
 
-    async def _attempt(
-        self,
-        token: str,
-        units: Sequence[AcceptedFrame],
-        *,
-        first: bool = False,
-        answers: dict[str, WriteError | None] | None = None,
-    ) -> FailedAttempt | None:
-        """Try once to write a batch of the journal; return None if it is stored and marked.
-
-        Frames that are not stored here leave the batch; their answers are added to `answers`. `first`: the
-        caller has entered the gate of INSERTs.
-        """
-        with nullcontext(True) if first else self._gated.passing(units) as entered:
-            if not entered:
-                return FailedAttempt(
-                    "data of its org are being deleted", None, waits=True, settles_s=GATE_LOOK_S
-                )
-            return await self._try(token, units, first=first, answers=answers)
-
-    async def _try(
-        self,
-        token: str,
-        units: Sequence[AcceptedFrame],
-        *,
-        first: bool,
-        answers: dict[str, WriteError | None] | None,
-    ) -> FailedAttempt | None:
-        out: dict[str, WriteError | None] = {}
-        try:
-            began = time.perf_counter()
-            rows = 0
-            stored = () if first else await self._in_thread(self._journal.stored_parts, token)
-            if self._claims is not None and units and GO not in stored:
-                units, out, aside = await self._in_thread(self._claims.decide, token, units, self._now_ms())
-                (answers if answers is not None else {}).update(out)
-                if aside:
-                    self._note_aside(token, aside, Verdict.UNDECIDED.value)
-            if units:
-                rows = await self._in_thread(
-                    partial(self._inserter.insert, token, units, first=first, stored=stored, entered=True)
-                )
-                self._health.store_works()
-            await self._in_thread(self._journal.finish, token, self._now_ms())
-        except JournalError as e:  # the rows are in, the mark is not: the same again changes nothing
-            self._health.journal_failed(str(e))
-            return FailedAttempt(str(e), None, left_out=frozenset(out))
-        except StoreError as e:
-            return replace(await self._failed(token, units, e), left_out=frozenset(out))
-        except WaitsError as e:
-            return FailedAttempt(str(e), None, waits=True, settles_s=e.rest_s)
-        except Exception as e:  # a mistake of ours: it must not stop the other batches
-            log.exception("event=batch_failed token=%s", token)
-            told = f"a mistake of Meterhouse: {type(e).__name__}"
-            return FailedAttempt(told, Fault.STATEMENT, left_out=frozenset(out))
-        self._health.journal_works()
-        self._metrics.wrote(len(units), rows, time.perf_counter() - began)
-        return None
-
-    async def _failed(self, token: str, units: Sequence[AcceptedFrame], error: StoreError) -> FailedAttempt:
-        """Note a failure; take frames whose bytes caused it out of the batch."""
-        self._store_failed(error)
-        half = bool(error.kind) and not error.fault.before_rows
-        if half or error.stored:
-            try:
-                await self._in_thread(partial(self._journal.note_parts, token, error.stored, half=half))
-            except JournalError as e:  # so it is as if it were not known
-                log.warning("event=parts_not_noted token=%s error=%s", token, e)
-        ended = await self._in_thread(
-            end_refused, self._inserter, self._journal, token, units, error, self._now_ms()
-        )
-        self._metrics.frames.labels(outcome="refused").inc(len(ended))
-        return FailedAttempt(error.told, error.fault, frozenset(unit.identity for unit in ended))
-
     async def _set_aside_if_alone(
         self, token: str, units: Sequence[AcceptedFrame], failed: FailedAttempt, failures: int = 0
-    ) -> bool:
-        """Set a batch aside if others may be stored meanwhile; return whether it was."""
+    ) -> bool | None:
+        """Set a batch aside if others may be stored meanwhile; return whether it was, None without room."""
         if failed.settles_s or (not failed.of_one_batch and failures < self._settings.attempts):
             return False
         try:
             if not await self._in_thread(self._journal.set_aside, token, self._now_ms(), failed.told):
-                return False
+                return None
         except JournalError as e:
             self._health.journal_failed(str(e))
             return False
         self._note_aside(token, len(units), failed.told)
         return True
 
+    def _note_divided(self, token: str, decided: Decided) -> None:
+        if decided.aside:
+            self._note_aside(token, decided.aside, _UNDECIDED)
+        if decided.roomless:
+            self._let_pass(*decided.roomless, _UNDECIDED, undecided=True)
+
     def _note_aside(self, token: str, frames: int, told: str) -> None:
         log.error("event=batch_set_aside token=%s frames=%d error=%s", token, frames, told)
         self._metrics.frames.labels(outcome="set_aside").inc(frames)
         self._health.batch_aside(told)
         self.aside.wake()
-
-    def _store_failed(self, error: StoreError) -> None:
-        self._metrics.store_failed(error)
-        self._health.store_failed(error)
 
     async def _in_thread(self, call: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call, *args)

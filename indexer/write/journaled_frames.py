@@ -30,7 +30,7 @@ class JournaledFrames:
             return False
         state, digest = found
         check_digest(unit, digest)
-        if state is BatchState.ASIDE and unit.lost_hops:
+        if state in (BatchState.ASIDE, BatchState.OPEN) and unit.lost_hops:
             with suppress(JournalError):  # it comes again
                 self._journal.note_lost_hops(unit.identity, unit.lost_hops)
         if state is not BatchState.DONE:

@@ -18,7 +18,7 @@ from indexer.write.errors import WriteError
 class BegunBatch(NamedTuple):
     """A batch of the journal. `senders`: the frames whose senders wait; `answers` to those not in `units`.
 
-    `held`: the queue counts the bytes of `senders`.
+    `held`: the queue counts the bytes of `senders`. `passed`: these were answered 503, as it lacks room.
     """
 
     token: str
@@ -26,6 +26,7 @@ class BegunBatch(NamedTuple):
     senders: list[AcceptedFrame]
     answers: Mapping[str, WriteError | None]
     held: bool
+    passed: bool = False
 
 
 class SettlingBatches:

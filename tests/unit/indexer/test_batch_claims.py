@@ -10,7 +10,8 @@ import pytest
 
 from agent.wire.frame import FrameError
 from agent.wire.release import Release, release_of
-from indexer.write.batch_claims import GO, BatchClaims, SettlingError, WaitsError, divided
+from indexer.write.accepted_frame import AcceptedFrame
+from indexer.write.batch_claims import GO, MAX_CLAIMED, BatchClaims, SettlingError, WaitsError, divided
 from indexer.write.batch_state import BatchState
 from indexer.write.frame_claims import FrameClaims, Verdict
 from indexer.write.identity import OF_KEYLESS
@@ -22,8 +23,8 @@ from tests.support.frames import counter_frame, unit
 FIRST, SECOND = (unit(counter_frame({"a": 1.0}, 0, sequence=n)) for n in (1, 2))
 
 
-def journal_at(path: Path) -> Journal:
-    return Journal(path, max_identities=10, max_age_ms=10**9, max_aside_bytes=1 << 20)
+def journal_at(path: Path, max_aside_bytes: int = 1 << 20) -> Journal:
+    return Journal(path, max_identities=10, max_age_ms=10**9, max_aside_bytes=max_aside_bytes)
 
 
 def test_released_frames_and_messages_with_a_key_are_batches_of_their_own() -> None:
@@ -55,7 +56,7 @@ def test_a_frame_that_another_indexer_claimed_leaves_the_batch(tmp_path: Path) -
     FrameClaims(table).announce("other", [replace(FIRST, hop=1)])
     claims = BatchClaims(FrameClaims(table), journal)
     journal.begin("t", [FIRST, SECOND], 1)
-    left, answers, _ = claims.decide("t", [FIRST, SECOND], 2)
+    left, answers, *_ = claims.decide("t", [FIRST, SECOND], 2)
     assert left == [SECOND]
     assert set(answers) == {FIRST.identity}
     assert journal.find(FIRST.identity) is None
@@ -107,8 +108,8 @@ def test_an_undecided_frame_holds_no_other_up(tmp_path: Path) -> None:
     claims = BatchClaims(FrameClaims(table), journal)
     journal.begin("t", [first, second], 1)
     FrameClaims(table).announce("other", [FIRST])
-    left, answers, aside = claims.decide("t", [first, second], 2)
-    assert (left, list(answers), aside) == ([second], [FIRST.identity], 1)
+    left, answers, aside, roomless = claims.decide("t", [first, second], 2)
+    assert (left, list(answers), aside, roomless) == ([second], [FIRST.identity], 1, None)
     assert [units for _, units in journal.unfinished()] == [[second]]
     ((token, waiting),) = journal.unfinished(BatchState.ASIDE)
     assert waiting == [first]
@@ -118,6 +119,47 @@ def test_an_undecided_frame_holds_no_other_up(tmp_path: Path) -> None:
         claims.decide(token, waiting, 3)
     FrameClaims(table).verdicts("other", [FIRST])  # it looks again: b's claim makes it withdraw
     assert claims.decide(token, waiting, 4).units == [first]
+    journal.close()
+
+
+def test_an_undecided_frame_without_room_is_an_open_batch(tmp_path: Path) -> None:
+    table, journal = MemoryBits(), journal_at(tmp_path / "journal.sqlite", max_aside_bytes=0)
+    first, second = replace(FIRST, hop=1), replace(SECOND, hop=1)
+    claims = BatchClaims(FrameClaims(table), journal)
+    journal.begin("t", [first, second], 1)
+    FrameClaims(table).announce("other", [FIRST])
+    left, answers, aside, roomless = claims.decide("t", [first, second], 2)
+    assert (left, list(answers), aside) == ([second], [FIRST.identity], 0)
+    assert roomless is not None
+    assert dict(journal.unfinished()) == {"t": [second], roomless[0]: [first]}
+    assert roomless[1] == [first]
+    journal.close()
+
+
+def test_claims_of_dropped_batches_are_forgotten(tmp_path: Path) -> None:
+    """Those that are set aside, or not settled yet, are not: else they would never be decided."""
+    journal, now_s, table = journal_at(tmp_path / "journal.sqlite"), [0.0], MemoryBits()
+    claims = BatchClaims(FrameClaims(table), journal, settle_s=5.0, clock_s=lambda: now_s[0])
+    frames = [unit(counter_frame({"a": 1.0}, 0, sequence=n)) for n in range(MAX_CLAIMED + 1)]
+    FrameClaims(table).announce("other", frames)
+    released = [replace(frame, hop=1) for frame in frames]
+    aside, *dropped, last = released
+    journal.begin("aside", [aside], 1)
+    assert journal.set_aside("aside", 1)
+
+    def begin(token: str, frame: AcceptedFrame) -> None:
+        with pytest.raises(SettlingError):
+            claims.decide(token, [frame], 2)
+
+    begin("aside", aside)
+    for frame in dropped:
+        begin(frame.identity, frame)
+    assert len(claims._claimed_s) == MAX_CLAIMED
+    now_s[0] = 10.0
+    begin("last", last)
+    assert claims._claimed_s.keys() == {"aside", "last"}
+    with pytest.raises(WaitsError, match=Verdict.UNDECIDED.value):
+        claims.decide("aside", [aside], 3)
     journal.close()
 
 
