@@ -11,7 +11,8 @@ The steps, of which each can be repeated:
 
 A process that dies in between leaves deletions that ClickHouse finishes; the same request does the rest.
 Once rows of `series` are gone it finds no series: a note has any deletion of the org do the rest of step 3.
-A deletion is refused while a batch of its org may be stored in part.
+A deletion is refused while a batch of its org may be stored in part. Step 3 waits for batches with frames of
+other orgs, too, since these could not be tried again while it holds the org's INSERTs back.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -58,6 +59,8 @@ _IDS_TABLE: Final = "deletion_"
 _ID_ROWS: Final = 250_000
 #: How long INSERTs that run may keep a deletion waiting.
 _QUIET_S: Final = 60.0
+#: Looks for batches with frames of other orgs in this time.
+_LOOKS: Final = 60
 #: How long INSERTs of the org may be held back by one statement on the catalog.
 _CATALOG_S: Final = 60.0
 #: Rows of a catalog table compared in one statement.
@@ -66,13 +69,19 @@ _TURN_ROWS: Final = 2_000_000
 _MAX_NAMED: Final = 5
 
 
+class UnsettledOf(Protocol):
+    """See `unsettled_batches`."""
+
+    def __call__(self, org_id: int, *, shared: bool = False) -> Sequence[str]:
+        """Return the tokens of an org's batches that may be stored in part. Raises JournalError."""
+
+
 @dataclass(frozen=True, slots=True)
 class DeletionParts:
     """The parts of the indexer that a deletion needs.
 
     `alone`: no other indexer writes to the store. `renew` empties every cache of strings and series, of all
-    indexers. `insert_feed`: readers in this process listen there. `unsettled`: the tokens of an org's
-    batches that may be stored in part.
+    indexers. `insert_feed`: readers in this process listen there. `unsettled`: without a journal None.
     """
 
     gate: WriteGate
@@ -80,7 +89,8 @@ class DeletionParts:
     renew: Callable[[], None]
     alone: bool
     now_s: Callable[[], float] = time.time
-    unsettled: Callable[[int], Sequence[str]] | None = None
+    unsettled: UnsettledOf | None = None
+    sleep: Callable[[float], None] = time.sleep
 
 
 class Deleter:
@@ -148,10 +158,11 @@ class Deleter:
                 self._clean_catalog(rows, span, f"{tag}c")
         return int(series), counted
 
-    def _check_settled(self, org_id: int) -> None:
-        """Raise DeletionBusyError if a batch would bring deleted rows back."""
+    def _check_settled(self, org_id: int, *, shared: bool = False) -> None:
+        """Raise DeletionBusyError if a batch would bring deleted rows back; `shared`: or other orgs wait."""
         try:
-            unsettled = self._parts.unsettled(org_id) if self._parts.unsettled is not None else ()
+            found = self._parts.unsettled
+            unsettled = found(org_id, shared=shared) if found is not None else ()
         except JournalError as e:
             raise DeletionBusyError(f"the journal cannot be read ({e}): delete again later") from None
         if unsettled:
@@ -246,9 +257,27 @@ class Deleter:
             raise DeletionBusyError("INSERTs are running that do not end: delete again later") from None
 
     @contextmanager
+    def _settled(self, org_id: int) -> Iterator[None]:
+        """Hold INSERTs of an org back while no batch has frames of it and of other orgs.
+
+        Raises DeletionBusyError if there is one for too long.
+        """
+        for left in reversed(range(_LOOKS)):
+            with self._alone(org_id):
+                try:
+                    self._check_settled(org_id, shared=True)
+                except DeletionBusyError:
+                    if not left:
+                        raise
+                else:
+                    yield
+                    return
+            self._parts.sleep(_QUIET_S / _LOOKS)
+
+    @contextmanager
     def _renewed(self, org_id: int) -> Iterator[None]:
         """Hold INSERTs of an org back while rows of its catalog go, and empty all caches before and after."""
-        with self._alone(org_id):
+        with self._settled(org_id):
             self._parts.renew()  # if this process ends in between, Redis claims no deleted rows
             try:
                 yield

@@ -51,7 +51,7 @@ class FrameWriter:
         self._limit = limit
         self._health = health or Health()
         self._inserter = inserter
-        self._gate = GateWaits(inserter.gate)
+        self._gate_waits = GateWaits(inserter.gate)
         self._settings = settings
         self._metrics = metrics
         self._in_flight: dict[str, asyncio.Task[None]] = {}
@@ -104,6 +104,19 @@ class FrameWriter:
             await asyncio.wait(self._in_flight.values(), timeout=deadline_s)
         self._threads.shutdown(wait=True, cancel_futures=True)
 
+    def _insert_gated(self, unit: AcceptedFrame) -> int | None:
+        """Write the frame unless a deletion of its org runs; None: one does.
+
+        The gate is entered here, so that a deletion waits for INSERTs that run, and for none in the queue.
+        """
+        org_id, gate = unit.frame.org_id, self._inserter.gate
+        if gate.enter((org_id,)):
+            return None
+        try:
+            return self._insert_within_limit(unit)
+        finally:
+            gate.leave((org_id,))
+
     def _insert_within_limit(self, unit: AcceptedFrame) -> int:
         """Write the frame. Raises StoreError, and Limited if it has too many new series."""
         if self._limit is not None and self._limit.near([unit]):
@@ -116,11 +129,13 @@ class FrameWriter:
     async def _insert(self, unit: AcceptedFrame) -> None:
         try:
             began = time.perf_counter()
-            loop = asyncio.get_running_loop()
-            async with self._gate.entered(unit.frame.org_id):
+            loop, rows = asyncio.get_running_loop(), None
+            while rows is None:
+                await self._gate_waits.opened(unit.frame.org_id)
                 self._begun_s[unit.identity] = time.monotonic()
                 async with self._turn(unit):
-                    rows = await loop.run_in_executor(self._threads, self._insert_within_limit, unit)
+                    rows = await loop.run_in_executor(self._threads, self._insert_gated, unit)
+                del self._begun_s[unit.identity]
             self._metrics.wrote(1, rows, time.perf_counter() - began)
         except StoreError as e:
             self._metrics.store_failed(e)

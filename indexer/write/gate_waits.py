@@ -7,8 +7,7 @@ For one event loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 
 from indexer.write.gated_batches import GATE_LOOK_S
 from indexer.write.write_gate import WriteGate
@@ -22,18 +21,13 @@ class GateWaits:
         self._sleep = sleep
         self._looks: dict[int, asyncio.Task[None]] = {}  # by org
 
-    @asynccontextmanager
-    async def entered(self, org_id: int) -> AsyncIterator[None]:
-        """Enter with an INSERT of an org, once the org is open."""
-        while self._gate.enter((org_id,)):
+    async def opened(self, org_id: int) -> None:
+        """Wait until an org is open; the next deletion may close it again at once."""
+        while org_id in self._gate.closed:
             look = self._looks.get(org_id)
             if look is None:
                 look = self._looks[org_id] = asyncio.create_task(self._look(org_id), name="gate-look")
             await asyncio.shield(look)
-        try:
-            yield
-        finally:
-            self._gate.leave((org_id,))
 
     async def _look(self, org_id: int) -> None:
         try:

@@ -276,7 +276,7 @@ class JournalWriter:
             self._roomless.end(batch.token)
 
     def _let_pass(self, token: str, units: Sequence[AcceptedFrame], told: str, *, undecided: bool) -> None:
-        """Let later batches go before one that there is no room to set aside."""
+        """Let later batches go before one that does not fit into the set-aside ones."""
         self._roomless.add(token, units, told, undecided=undecided)
         self._batcher.hold(units)
         batch = BegunBatch(token, units, list(units), {}, held=True, passed=True)

@@ -85,3 +85,27 @@ async def test_a_frame_that_waits_for_a_deletion_is_no_stall() -> None:
     async with asyncio.timeout(120):
         await waits
     await writer.stop(10)
+
+
+async def test_frames_in_the_queue_hold_no_deletion_up() -> None:
+    """Both threads write for org 1: a frame of org 2 has not begun, and its org may be deleted from."""
+    inserter = Held()
+    writer = FrameWriter(inserter, Settings(connections=2), Metrics())
+    busy = [asyncio.create_task(writer.write(unit(1, sequence, 1))) for sequence in range(2)]
+    queued = asyncio.create_task(writer.write(unit(2, 0, 1)))
+    try:
+        async with asyncio.timeout(120):
+            while len(inserter.begun) < 2:  # noqa: ASYNC110  # of threads
+                await asyncio.sleep(0.001)
+        with inserter.gate.alone(2, 0.0):
+            inserter.goes_on.set()
+            async with asyncio.timeout(120):
+                await asyncio.gather(*busy)
+                await writer.write(unit(3, 0, 1))
+            assert not queued.done()
+        async with asyncio.timeout(120):
+            await queued
+    finally:
+        inserter.goes_on.set()
+        await writer.stop(10)
+    assert inserter.begun[2:] == ["3/0", "2/0"]

@@ -1,4 +1,4 @@
-"""A batch that others pass holds nothing up where there is no room to set it aside."""
+"""A batch that others pass holds nothing up where it does not fit into the set-aside ones."""
 
 from __future__ import annotations
 

@@ -1,0 +1,62 @@
+"""When a deletion holds the INSERTs of its org back, beside batches that several orgs share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+
+from indexer.clickhouse.retention import Retention
+from indexer.clickhouse.store import Store
+from indexer.deletion.deleter import Deleter, DeletionParts
+from indexer.deletion.deletion_request import DeletionBusyError
+from indexer.deletion.unsettled_batches import unsettled_batches
+from indexer.write.gated_batches import GatedBatches
+from indexer.write.journal import Journal
+from indexer.write.write_gate import WriteGate
+from tests.support.frames import counter_frame, unit
+
+FIRST, SECOND = (unit(counter_frame({"a": 1.0}, 0, sequence=org, org_id=org)) for org in (1, 2))
+
+
+class Shared:
+    """A batch of both orgs that is tried again between two looks of a deletion, and stored at last."""
+
+    def __init__(self, failures: int) -> None:
+        self.gate = WriteGate()
+        self.failures = failures
+        self.tries = 0
+        parts = DeletionParts(self.gate, None, Mock(), alone=True, unsettled=self.unsettled, sleep=self.retry)
+        self.deleter = Deleter(Mock(spec=Store), Retention(), parts)
+
+    def unsettled(self, org_id: int, *, shared: bool = False) -> Sequence[str]:
+        assert (org_id, shared, self.gate.closed) == (1, True, frozenset({1}))
+        return ["token"] if self.tries < self.failures else []
+
+    def retry(self, _: float) -> None:
+        with GatedBatches(self.gate).passing([FIRST, SECOND]) as entered:
+            self.tries += entered
+
+
+def test_a_deletion_lets_batches_of_other_orgs_end_first() -> None:
+    it = Shared(failures=3)
+    with it.deleter._renewed(1):
+        assert (it.tries, it.gate.closed) == (3, frozenset({1}))
+
+
+def test_a_deletion_gives_up_if_such_a_batch_does_not_end() -> None:
+    it = Shared(failures=1_000)
+    with pytest.raises(DeletionBusyError, match="token; delete again"), it.deleter._renewed(1):
+        pass
+    assert (it.tries, it.gate.closed) == (59, frozenset())
+
+
+def test_which_batches_several_orgs_share(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j.sqlite", max_identities=10, max_age_ms=10**9, max_aside_bytes=1 << 20)
+    journal.begin("both", [FIRST, SECOND], 1)
+    journal.begin("alone", [unit(counter_frame({"a": 1.0}, 0, sequence=9, org_id=1))], 1)
+    assert unsettled_batches(journal, 1) == ["both", "alone"]
+    assert unsettled_batches(journal, 1, shared=True) == unsettled_batches(journal, 2) == ["both"]
+    journal.close()
