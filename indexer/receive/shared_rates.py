@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from redis.exceptions import ResponseError
@@ -32,6 +34,15 @@ class _Key(NamedTuple):
     org_id: int
 
 
+@dataclass(slots=True)
+class _Shared:
+    """The charges of a minute: `mine`, those of them that are `there`, in Redis, and those of `others`."""
+
+    mine: int = 0
+    there: int = 0
+    others: int = 0
+
+
 class SharedRates:
     """Exchanges the charges of `rates`. `now_s` is the wall clock."""
 
@@ -49,8 +60,10 @@ class SharedRates:
         self._now_s = now_s
         #: Failed exchanges, and keys that Redis refused, by reason.
         self.faults: Counter[RedisFault] = Counter()
+        self._name = uuid.uuid4().hex
         self._minute = 0
-        self._seen: Counter[_Key] = Counter()  # of this minute: added here, and charged for others
+        self._of: defaultdict[_Key, _Shared] = defaultdict(_Shared)  # of this minute
+        self._unsure = False  # whether the last request was carried out
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="indexer-rates", daemon=True)
 
@@ -71,38 +84,72 @@ class SharedRates:
         self._prefix = f"rates:{database_id}:"
 
     def exchange(self) -> bool:
-        """Add this indexer's charges and charge the others' since last time; return False on failure."""
-        charged = self._rates.take_charges()
+        """Add this indexer's charges and charge the others' since last time; return False on failure.
+
+        Redis has this indexer's part of each sum, too. So a request without an answer counts once, whether
+        Redis carried it out or not: the next one only looks how much is there, the one after adds the rest.
+        """
         minute = int(self._now_s()) // _MINUTE_S
-        if minute != self._minute:
-            self._minute, self._seen = minute, Counter()
-        mine = {_Key(what, org_id): amount for (what, org_id), amount in charged.items()}
-        keys = sorted(mine.keys() | self._seen.keys())
+        if minute != self._minute and not self._begin(minute):
+            return False
+        for (what, org_id), amount in self._rates.take_charges().items():
+            self._of[_Key(what, org_id)].mine += amount
+        return self._exchange(add=not self._unsure)
+
+    def _begin(self, minute: int) -> bool:
+        """Begin a minute with the charges that Redis lacks of the one before; return False without an answer.
+
+        Earlier ones are not shared any more: their debts are paid.
+        """
+        follows = minute == self._minute + 1
+        if follows and not self._exchange(add=False) and self._unsure:
+            return False
+        rest = {key: of.mine - of.there for key, of in self._of.items()} if follows else {}
+        self._of.clear()
+        for key, amount in rest.items():
+            if amount > 0:
+                self._of[key].mine = amount
+        self._minute = minute
+        return True
+
+    def _exchange(self, *, add: bool) -> bool:
+        keys = sorted(self._of)
         if not keys:
             return True
+        added = [self._of[key].mine - self._of[key].there if add else 0 for key in keys]
         try:
-            totals = self._add(keys, mine, minute)
+            found = self._add(keys, added, self._minute)
         except REDIS_ERRORS as e:
+            self._unsure = True
             self.faults[redis_fault(e)] += 1
             return False
-        for key, total in zip(keys, totals, strict=True):
-            if isinstance(total, int):
-                others = total - self._seen[key] - mine.get(key, 0)
-                self._seen[key] = total
-                if others > 0:
-                    self._rates.charge(key.what, key.org_id, others, here=False)
-        refused = [total for total in totals if isinstance(total, ResponseError)]
+        self._unsure = False
+        for key, (there, total) in zip(keys, found, strict=True):
+            of = self._of[key]
+            if isinstance(there, int):
+                of.there = there
+            if isinstance(there, int) and isinstance(total, int):
+                self._rates.charge(key.what, key.org_id, max(0, total - there - of.others), here=False)
+                of.others = max(of.others, total - there)
+        refused = [value for pair in found for value in pair if isinstance(value, ResponseError)]
         self.faults.update(map(redis_fault, refused))
         return not refused
 
-    def _add(self, keys: Sequence[_Key], mine: Mapping[_Key, int], minute: int) -> Sequence[object]:
-        """Add charges and return the sum of each key, or its error: other programs may write there."""
-        with self._redis.pipeline(transaction=False) as pipe:
-            for key in keys:
+    def _add(
+        self, keys: Sequence[_Key], added: Sequence[int], minute: int
+    ) -> Sequence[tuple[object, object]]:
+        """Add charges; return this indexer's part and the sum of each key, or an error in the place of each.
+
+        Both are added in one transaction. Other programs may write there.
+        """
+        with self._redis.pipeline(transaction=True) as pipe:
+            for key, amount in zip(keys, added, strict=True):
                 name = f"{self._prefix}{key.org_id}:{minute}"
-                pipe.hincrby(name, key.what, mine.get(key, 0))
+                pipe.hincrby(name, f"{key.what}/{self._name}", amount)
+                pipe.hincrby(name, key.what, amount)
                 pipe.expire(name, _KEPT_S)
-            return pipe.execute(raise_on_error=False)[::2]
+            answers = pipe.execute(raise_on_error=False)
+        return list(zip(answers[::3], answers[1::3], strict=True))
 
     def _run(self) -> None:
         done = True

@@ -5,8 +5,11 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
+from redis import Redis
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from indexer.receive.org_rates import OrgRates
 from indexer.receive.shared_rates import SharedRates
@@ -63,6 +66,53 @@ def test_a_rate_holds_over_all_indexers(redis_url: str) -> None:
     assert of_a.exchange()
     assert a.exceeded(1) is None
     for shared in (of_a, of_b, of_c):
+        shared.stop()
+
+
+@pytest.mark.parametrize("carried_out", [True, False])
+@pytest.mark.parametrize("passed_s", [1, 60])
+def test_a_request_without_an_answer_counts_once(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, carried_out: bool, passed_s: int
+) -> None:
+    """Also if a minute ends meanwhile."""
+    clock = Clock()
+    (a, of_a), (b, of_b) = (indexer(redis_url, clock) for _ in range(2))
+    a._clock = b._clock = lambda: 1_000.0
+    add = of_a._add
+
+    def lost(*args: Any) -> NoReturn:
+        if carried_out:
+            add(*args)
+        raise RedisTimeoutError
+
+    b.charge("rows", 1, 1)
+    assert of_b.exchange()
+    a.charge("rows", 1, 90)
+    with monkeypatch.context() as patch:
+        patch.setattr(of_a, "_add", lost)
+        assert not of_a.exchange()
+        a.charge("rows", 1, 15)
+        assert not of_a.exchange()
+    clock.now_s += passed_s
+    b.charge("rows", 1, 1)  # so it asks in this minute
+    for _ in range(3):
+        assert all(shared.exchange() for shared in (of_a, of_b))
+    assert a.exceeded(1) == b.exceeded(1) == ("rows", 1)  # 107 of 100
+    for shared in (of_a, of_b):
+        shared.stop()
+
+
+def test_charges_outlive_an_empty_redis(redis_url: str) -> None:
+    (a, of_a), (b, of_b) = (indexer(redis_url, Clock()) for _ in range(2))
+    client = Redis.from_url(redis_url)
+    for rates in (a, b):
+        rates.charge("rows", 1, 60)
+    for _ in range(3):
+        assert all(shared.exchange() for shared in (of_a, of_b, of_a))
+        assert a.exceeded(1) == b.exceeded(1) == ("rows", 2)
+        client.flushall()
+    client.close()
+    for shared in (of_a, of_b):
         shared.stop()
 
 
