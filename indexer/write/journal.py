@@ -32,6 +32,7 @@ from indexer.write.journal_rows import (
     add_batch,
     add_units,
     batch_number,
+    check_small,
     complete_since_ms,
     forget_parts,
     highest_batch,
@@ -42,6 +43,7 @@ from indexer.write.journal_rows import (
     leave_out,
     make_room,
     make_tables,
+    move_ended,
     note_lost_hops,
     note_parts,
     oldest_over,
@@ -84,6 +86,7 @@ class Journal:
         shared: bool = False,
         lock: DataLock | None = None,
     ) -> None:
+        self.path = path
         self._file_lock = lock
         self._max_later_blocks = _MAX_LATER_BLOCKS_SHARED if shared else _MAX_LATER_BLOCKS
         self._max_identities = max_identities
@@ -97,6 +100,7 @@ class Journal:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
+            self.checked = check_small(self._db, path.stat().st_size)
             make_tables(self._db)
             self.complete_since_ms = complete_since_ms(self._db)
             #: Random, made with the file.
@@ -204,10 +208,7 @@ class Journal:
                     (f"{token}-{now_ms}-{number}", BatchState.ENDED, size, now_ms, reason),
                 )
                 db.execute("UPDATE batch SET bytes = max(0, bytes - ?) WHERE token = ?", (size, token))
-                db.execute(
-                    "UPDATE frame SET batch = ?, position = 0, body = ? WHERE identity = ?",
-                    (cursor.lastrowid, unit.body, unit.identity),
-                )
+                move_ended(db, cursor.lastrowid or 0, unit)
 
     def keep(self, token: str, unit: AcceptedFrame, now_ms: int, reason: str) -> None:
         """Keep a frame that is too old, and in no batch. Raises JournalError."""

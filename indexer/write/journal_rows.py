@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
+import zlib
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -59,10 +60,19 @@ _ADDED: Final = (
     ("frame", "hop", "INTEGER"),
     ("frame", "journal_lost", "INTEGER"),  # of all earlier hops; `lost_hops` goes before it
     ("frame", "lost_hops", "INTEGER"),
+    ("frame", "sum", "INTEGER"),  # of its bytes and their meaning; NULL: not known
     ("batch", "reason", "TEXT"),
     ("batch", "blocks", "INTEGER"),  # of all batches up to this one, in the table that gets the most
     ("batch", "half_at", "INTEGER"),  # the latest `blocks` when an INSERT may have been stored in part
 )
+
+#: A program that knows no sums may change a frame's bytes; their sum is then not known.
+_FORGET_SUM: Final = """
+CREATE TRIGGER IF NOT EXISTS frame_changed AFTER UPDATE OF body ON frame WHEN NEW.body NOT NULL
+BEGIN UPDATE frame SET sum = NULL WHERE identity = NEW.identity; END
+"""
+#: The columns that `sum` covers, as SQL.
+_SUMMED: Final = "identity, body, given_ids, digest, retention_days, kept, hop"
 
 #: The blocks of the latest batch, as SQL.
 LATEST_BLOCKS: Final = (
@@ -74,6 +84,8 @@ _LOST_HOPS: Final = "coalesce(lost_hops, iif(journal_lost, (1 << hop) - 1, 0))"
 _OVERTAKEN: Final = "may be stored in part, and is too old to be tried again: a retry may count rows twice"
 _KEPT: Final = f"({', '.join(str(int(state)) for state in KEPT)})"
 
+#: A larger file is not checked for damage while it is opened (indexer/write/journal_check.py).
+CHECKED_AT_ONCE: Final = 4 << 20
 #: Frames per request that are examined.
 _MAX_TAKEN: Final = 1_000
 
@@ -102,6 +114,24 @@ def make_tables(db: sqlite3.Connection) -> None:
         there = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
         if name not in there:
             db.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
+    db.execute(_FORGET_SUM)
+
+
+def check_small(db: sqlite3.Connection, size: int) -> bool:
+    """Check a small file for damage; return whether it was. Raises sqlite3.DatabaseError."""
+    if size > CHECKED_AT_ONCE:
+        return False
+    check_pages(db)
+    return True
+
+
+def check_pages(db: sqlite3.Connection) -> None:
+    """Compare all tables with their indexes. Raises sqlite3.DatabaseError where the file is damaged."""
+    (found,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+    if found != "ok":
+        raise sqlite3.DatabaseError(
+            f"the journal is damaged ({' '.join(found.split())}): expected a whole file, or none"
+        )
 
 
 def add_batch(
@@ -146,31 +176,25 @@ def add_units(db: sqlite3.Connection, batch: int, units: Sequence[AcceptedFrame]
     """Add the frames of a batch, in order."""
     db.executemany(
         "INSERT INTO frame (batch, position, identity, body, given_ids, digest, retention_days, kept,"
-        " created_ms, hop, journal_lost, lost_hops) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " created_ms, hop, journal_lost, lost_hops, sum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         ((batch, i, *_recorded(unit)) for i, unit in enumerate(units)),
     )
+
+
+def move_ended(db: sqlite3.Connection, batch: int, unit: AcceptedFrame) -> None:
+    """Take a frame into a batch of its own, with the bytes that are not stored."""
+    facts = "batch = ?, position = 0, body = ?"
+    db.execute(f"UPDATE frame SET {facts} WHERE identity = ?", (batch, unit.body, unit.identity))
+    (row,) = db.execute(f"SELECT {_SUMMED} FROM frame WHERE identity = ?", (unit.identity,))
+    db.execute("UPDATE frame SET sum = ? WHERE identity = ?", (_sum(*row), unit.identity))
 
 
 def read_units(db: sqlite3.Connection, batch: int) -> list[AcceptedFrame]:
     """Return the frames of a batch whose bytes are kept. Raises FrameError and msgspec.DecodeError."""
     rows = db.execute(
-        f"SELECT identity, body, given_ids, digest, retention_days, kept, hop, {_LOST_HOPS} FROM frame"
-        " WHERE batch = ? ORDER BY position",
-        (batch,),
+        f"SELECT {_SUMMED}, {_LOST_HOPS}, sum FROM frame WHERE batch = ? ORDER BY position", (batch,)
     ).fetchall()
-    return [
-        AcceptedFrame(
-            identity,
-            body,
-            _decoded(body, retention_days),
-            msgspec.msgpack.decode(given, type=dict[int, int]),
-            digest or b"",
-            msgspec.msgpack.decode(kept, type=Retention) if kept else None,
-            hop or 0,
-            lost or 0,
-        )
-        for identity, body, given, digest, retention_days, kept, hop, lost in rows
-    ]
+    return [_unit(row) for row in rows]
 
 
 def stored_parts(db: sqlite3.Connection, token: str) -> set[str]:
@@ -302,13 +326,35 @@ def taken(db: sqlite3.Connection, prefix: str) -> list[KnownRequest]:
     return [KnownRequest(name or b"", at_ms or 0) for number, name, at_ms in found if number.isdigit()]
 
 
+def _unit(row: tuple[Any, ...]) -> AcceptedFrame:
+    *facts, lost, known_sum = row
+    if known_sum not in (None, _sum(*facts)):
+        raise wire.FrameError("the bytes of a frame are damaged")
+    identity, body, given, digest, retention_days, kept, hop = facts
+    return AcceptedFrame(
+        identity,
+        body,
+        _decoded(body, retention_days),
+        msgspec.msgpack.decode(given, type=dict[int, int]),
+        digest or b"",
+        msgspec.msgpack.decode(kept, type=Retention) if kept else None,
+        hop or 0,
+        lost or 0,
+    )
+
+
+def _sum(*facts: str | bytes | int | None) -> int:
+    return zlib.crc32(msgspec.msgpack.encode(facts))
+
+
 def _recorded(unit: AcceptedFrame) -> tuple[object, ...]:
     """Return the values that a frame is restored from, in the order of the INSERT."""
     given = msgspec.msgpack.encode(unit.given_ids)
     kept = msgspec.msgpack.encode(unit.kept) if unit.kept else None
     frame = unit.frame
     all_lost = unit.hop > 0 and unit.lost_hops == earlier_hops(unit.hop)
-    facts = frame.retention_days, kept, frame.created_ms, unit.hop, int(all_lost), unit.lost_hops
+    summed = _sum(unit.identity, unit.body, given, unit.digest, frame.retention_days, kept, unit.hop)
+    facts = frame.retention_days, kept, frame.created_ms, unit.hop, int(all_lost), unit.lost_hops, summed
     return unit.identity, unit.body, given, unit.digest, *facts
 
 

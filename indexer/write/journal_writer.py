@@ -43,6 +43,7 @@ from indexer.write.gated_batches import GatedBatches
 from indexer.write.health import Health
 from indexer.write.inserter import Inserter
 from indexer.write.journal import Journal, JournalError
+from indexer.write.journal_check import JournalCheck
 from indexer.write.journaled_frames import JournaledFrames
 from indexer.write.known_states import ASIDE_WAIT_S, check_digest
 from indexer.write.limited_frames import LimitedFrames
@@ -114,6 +115,7 @@ class JournalWriter:
         self._known = JournaledFrames(journal, self._health.journal_failed)
         self._limited = LimitedFrames(limit, inserter, metrics, self._attempts.store_failed)
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="indexer-writer")
+        self._check = JournalCheck(journal, self._now_ms)
         self._came = asyncio.Event()
         self._settling = SettlingBatches(self._came.set)
         self._stopping = False
@@ -137,7 +139,7 @@ class JournalWriter:
 
     async def start(self) -> None:
         """Try the unfinished batches of an earlier run once; failed ones are written before all else."""
-        for token, units in await self._in_thread(self._journal.unfinished):
+        for token, units in await self._in_thread(self._unfinished):
             log.info("event=replay token=%s frames=%d", token, len(units))
             self._metrics.replayed.inc()
             failed = await self._attempts.attempt(token, units)
@@ -148,6 +150,7 @@ class JournalWriter:
                     self._waiting.add(unit)  # sent again, they wait for this batch
         self._loop_task = asyncio.create_task(self._run(), name="indexer-writer")
         self.aside.start()
+        self._check.start()
 
     async def write(self, unit: AcceptedFrame) -> None:
         """Write a frame with the next batch. Raises WriteError."""
@@ -184,9 +187,16 @@ class JournalWriter:
             await asyncio.wait([self._loop_task], timeout=deadline_s)
             self._loop_task.cancel()
             await asyncio.gather(self._loop_task, return_exceptions=True)
+        await asyncio.to_thread(self._check.stop)
         self._threads.shutdown()
         self._waiting.end_all(Unavailable("shutting down"))
         self._journal.close()
+
+    def _unfinished(self) -> list[tuple[str, list[AcceptedFrame]]]:
+        try:
+            return self._journal.unfinished()
+        except JournalError as e:
+            raise JournalError(f"{self._journal.path}: {e}") from e
 
     def _queue(self, unit: AcceptedFrame) -> asyncio.Future[None]:
         if self._stopping:

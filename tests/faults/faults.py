@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Callable, Sequence
 from typing import Final, Literal
@@ -243,9 +244,10 @@ def _damaged(damage: Callable[[bytearray], None]) -> Fault:
     return Fault(_kill_up_at_rest, heal, agent_away=True, kind="up")
 
 
-def _flip_a_bit(data: bytearray) -> None:
-    """Of the text by which SQLite knows its files."""
-    data[3] ^= 4
+def _flip_bits(data: bytearray) -> None:
+    """In identities of stored frames, which would count again if that were not noticed."""
+    for number, found in enumerate(re.finditer(rb"/\d{10,}/\d", data)):
+        data[found.start() + 1 + number % 10] ^= 1
 
 
 def _cut_in_half(data: bytearray) -> None:
@@ -304,6 +306,6 @@ FAULTS: Final[dict[str, Fault]] = {
     "up_killed": Fault(_kill_up, lambda s: s.up.restart(), agent_away=True, kind="up"),
     "up_agent_killed": Fault(_kill_child, lambda _: None, kind="up"),
     "up_journal_full": Fault(_fill_journal, _empty_journal, kind="up", missing=_no_small_disk),
-    "up_journal_flipped": _damaged(_flip_a_bit),
+    "up_journal_flipped": _damaged(_flip_bits),
     "up_journal_truncated": _damaged(_cut_in_half),
 }  # fmt: skip

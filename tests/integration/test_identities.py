@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable
@@ -255,3 +256,30 @@ def test_a_batch_is_looked_up_by_one_statement(
         assert identities.stored_of([*written, *absent]) == set(written)
         assert len(asked) == 1
     store.close()
+
+
+@pytest.mark.parametrize("indexer", ["http_dsn"], indirect=True)
+async def test_bits_flip_in_a_large_journal(
+    indexer: Indexer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The indexer starts; once it has looked at the file, ClickHouse is asked for frames that come again."""
+    monkeypatch.setattr("indexer.write.journal_rows.CHECKED_AT_ONCE", 0)
+    monkeypatch.setattr("indexer.write.journal_check._AFTER_S", 0.0)
+    sent = frames(3, agent="damaged/1")
+
+    def flip() -> None:
+        data = bytearray(indexer.journal.read_bytes())
+        for number, found in enumerate(re.finditer(rb"damaged/1/", data)):
+            data[found.start() + number % 7] ^= 1
+        indexer.journal.write_bytes(data)
+
+    assert await indexer.send(*sent) == [200] * 3
+    await indexer.again(flip)
+    deadline = time.monotonic() + 120
+    while "event=journal_damaged" not in caplog.text:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+    while indexer.metric("identity_lookups_total", outcome="stored") < 3:
+        assert time.monotonic() < deadline  # the log is written before the journal is told
+        assert await indexer.send(*sent) == [200] * 3
+    assert indexer.total() == [3.0] * 4
