@@ -164,6 +164,10 @@ class ShimMetrics:
         counter, gauge = partial(Counter, registry=self.registry), partial(Gauge, registry=self.registry)
         self.in_flight = gauge("meterhouse_shim_queries_running", "Queries worked on now.")
         self.waiting = gauge("meterhouse_shim_queries_waiting", "Queries that wait for their turn.")
+        self.statements_not_ended = counter(
+            "meterhouse_shim_statements_not_ended",
+            "Cancelled queries whose statements ClickHouse did not end for us: they end at their deadline.",
+        )
         self.answer_bytes = counter("meterhouse_shim_answer_bytes", "Bytes of JSON before compression.")
         self.catalog_lookups = counter(
             "meterhouse_shim_catalog_lookups",

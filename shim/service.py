@@ -168,6 +168,7 @@ class ShimService:
             await self.bind()
         pool = self._open_pool()
         store = self._store or await self._open_store(pool, tls)
+        store.kills.failed = self.metrics.statements_not_ended.inc
         queries = await open_query_parts(store, settings, indexer, self.metrics, pool, self._ends)
         settings = queries.settings
         shared = settings.tenancy.mode != "single"

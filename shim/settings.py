@@ -297,7 +297,7 @@ class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: The ClickHouse to read: chdb:///path or http(s)://user:password@host:port/database.
     dsn: str = "chdb:///./data/chdb"
     #: Name of the ClickHouse cluster, whose nodes end statements of cancelled queries; the user needs
-    #: CLUSTER and KILL QUERY for it. None: the node that answers does.
+    #: CLUSTER and KILL QUERY for it, and no readonly. None: the node that answers does.
     cluster: str | None = None
     #: How long a gauge or set stays present after its last data, in seconds (Prometheus' lookback delta).
     lookback_s: Annotated[float, msgspec.Meta(gt=0, le=366 * DAY_S)] = 300.0

@@ -35,6 +35,7 @@ from indexer.clickhouse.connect_client import connect_client
 from indexer.clickhouse.data_lock import DataInUseError, DataLock, shown
 from indexer.clickhouse.dsn import Dsn, DsnError, parse_dsn
 from indexer.clickhouse.expected_settings import NO_SETTINGS, refusal
+from indexer.clickhouse.kill_query import KillQuery
 from indexer.clickhouse.native_format import ColumnData, Ragged, decode_blocks, encode_block
 from indexer.clickhouse.sent_tables import SentTable, as_files, as_text, external_data
 from indexer.clickhouse.sql_quoting import quote_name
@@ -90,6 +91,7 @@ class Store:
         self.cluster = cluster
         self.embedded = embedded
         self.insert_quorum = ONE_REPLICA
+        self.kills = KillQuery(cluster)
         self.takes_settings = self._value(clients, "readonly") != NO_SETTINGS
         self._max_text = int(self._value(clients, "max_query_size") or 0) or _UNBOUNDED
         self._clients = clients
@@ -241,18 +243,14 @@ class Store:
         """End the statements that have `tag` in their text, in a comment for example, without waiting.
 
         On a cluster, those of all nodes where this one has none: a load balancer may have sent them
-        elsewhere. `tag` is letters and digits. Raises StoreError.
+        elsewhere (indexer/clickhouse/kill_query.py). `tag` is letters and digits. Raises StoreError.
         """
-        if not tag.isalnum():
-            raise ValueError("a tag is letters and digits")
-        which = (
-            f"WHERE query LIKE '%{tag}%' AND query NOT LIKE 'KILL%' AND query NOT LIKE '%system.processes%'"
-        )
+        self.kills.end(tag, self._finds, partial(self.command, settings={"distributed_ddl_task_timeout": 0}))
+
+    def _finds(self, sql: str) -> bool:
+        """Run a statement; return whether its answer has rows. Raises StoreError."""
         with self._client() as client:
-            found = client.command(f"KILL QUERY {which} ASYNC")
-        if self.cluster is not None and isinstance(found, QuerySummary):  # no row: none runs here
-            where = f"ON CLUSTER {quote_name(self.cluster)}"
-            self.command(f"KILL QUERY {where} {which} ASYNC", settings={"distributed_ddl_task_timeout": 0})
+            return not isinstance(client.command(sql), QuerySummary)
 
     def create_database(self, *, on_cluster: bool = True, settings: Mapping[str, Any] | None = None) -> None:
         """Create the database if it is not there. Most other calls need it. Raises StoreError."""

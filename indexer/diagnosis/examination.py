@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -14,6 +15,7 @@ _ABSENT: Final = frozenset({16, 47, 60, 81})
 #: ... a statement that it does not know.
 _UNKNOWN: Final = frozenset({48, 62})
 _FORBIDDEN: Final = frozenset({164, 497})
+_SYSTEM_TABLE: Final = re.compile(r"system\.\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,5 +53,7 @@ def _of_error(check: DoctorCheck, error: StoreError) -> Judgement:
     if error.code in _UNKNOWN:
         return skipped("this version cannot tell")
     if error.code in _FORBIDDEN:
-        return skipped(f"the user may not see this (code {error.code}, {name})")
+        wanted = ", ".join(dict.fromkeys(_SYSTEM_TABLE.findall(check.statement)))
+        more = f": GRANT SELECT ON {wanted}" if wanted else ""
+        return skipped(f"the user may not see this (code {error.code}, {name}){more}")
     return failed(f"ClickHouse answers with code {error.code} ({name})")

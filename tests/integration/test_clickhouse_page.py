@@ -38,7 +38,7 @@ def _snippets(language: str) -> list[str]:
 
 def test_the_statements_are_sql(store: Store) -> None:
     statements = _snippets("sql")
-    assert len(statements) == 12
+    assert len(statements) == 16
     for statement in statements:
         assert store.rows(f"EXPLAIN AST {statement}")
 

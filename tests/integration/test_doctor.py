@@ -22,6 +22,11 @@ def _results(capsys: pytest.CaptureFixture[str], *arguments: str) -> Mapping[str
     return {one["check"]: one["result"] for one in checks if one["check"] != "disks"}
 
 
+def _words(text: str) -> str:
+    """Return a table's text without the spaces that align it."""
+    return " ".join(text.split())
+
+
 @pytest.mark.parametrize("fixture", ["chdb_dsn", "http_dsn"])
 def test_before_and_after_the_tables_are_made(
     fixture: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
@@ -42,15 +47,16 @@ def test_before_and_after_the_tables_are_made(
     assert "failed" not in after.values()
     skipped = {name for name, result in after.items() if result == "skipped"}
     assert skipped == {
-        *("macros", "cluster", "nodes", "Keeper", "replicas", "queues of Distributed tables", "Redis")
+        *("macros", "cluster", "nodes", "Keeper", "replicas", "queues of Distributed tables", "Redis"),
+        "shim: ends statements",
     }
     assert after["deduplication windows"] == after["shim: right SELECT"] == "passed"
 
 
 def test_a_cluster_that_is_not_there(http_dsn: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert meterhouse.main(["doctor", "--dsn", http_dsn, "--cluster", "main"]) == 1
-    said = capsys.readouterr().out
-    assert "FAILED   cluster                       there is no cluster main" in said
+    said = _words(capsys.readouterr().out)
+    assert "FAILED cluster there is no cluster main" in said
     assert "- Keeper: Configure <zookeeper> on every node" in said.partition("To do:")[2]
 
 
@@ -79,11 +85,11 @@ def test_a_table_that_forgets_inserts_is_named(
         store.command("ALTER TABLE gauges_60s MODIFY SETTING non_replicated_deduplication_window = 0")
         store.command("DROP VIEW incoming_sets_1h_view SYNC")
         assert meterhouse.main(["doctor", "--write", "--dsn", migrated_http_dsn]) == 1
-        said, _, to_do = capsys.readouterr().out.partition("To do:")
-        assert "FAILED   write: gauges                 repeated INSERTs count twice: gauges_60s (512" in said
-        assert "FAILED   write: sets                   not as written: sets_1h (0 for 256)" in said
-        assert "passed   write: counters" in said
-        assert "passed   write: removed" in said
+        said, _, to_do = _words(capsys.readouterr().out).partition("To do:")
+        assert "FAILED write: gauges repeated INSERTs count twice: gauges_60s (512" in said
+        assert "FAILED write: sets not as written: sets_1h (0 for 256)" in said
+        assert "passed write: counters" in said
+        assert "passed write: removed" in said
         assert "MODIFY SETTING non_replicated_deduplication_window = 100000" in to_do
         assert _left(store) == 0
 

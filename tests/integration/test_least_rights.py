@@ -125,7 +125,7 @@ def _statements(name: str) -> list[str]:
     return [one.strip() for one in "\n".join(lines).split(";") if one.strip()]
 
 
-@pytest.mark.parametrize(("name", "count"), [("clickhouse-users.sql", 7), ("clickhouse-tenant.sql", 8)])
+@pytest.mark.parametrize(("name", "count"), [("clickhouse-users.sql", 9), ("clickhouse-tenant.sql", 8)])
 def test_the_statements_that_make_users_are_sql(store: Store, name: str, count: int) -> None:
     """The engine in the process has no users and policies: it parses the statements, and runs none."""
     statements = _statements(name)

@@ -4,7 +4,8 @@ So the HTTP side of the store is tested with the real client over a real socket,
 one process may hold only one chdb path, and the tests' process holds one already.
 
 It has the limits of a server with default settings: MAX_FIELD_BYTES, MAX_QUERY_BYTES. The user READER may
-only read (readonly = 2), PROFILED has a settings profile; all others may do everything. With readonly = 1 it
+only read (readonly = 2), PROFILED has a settings profile, STRICT needs grants for tables of `system`; all
+others have the rights of CONFIG. With readonly = 1 it
 takes neither files nor settings, but those with the value that they have (code 164). An INSERT with
 async_insert is refused, as older servers do with our views. Files of a request are its external tables. The
 data of an INSERT goes to the engine as a file: inline it would end at the first empty line or semicolon.
@@ -52,6 +53,12 @@ READER: Final = "reader"
 
 #: The user whose settings profile is its password: `limit=1,readonly=2`.
 PROFILED: Final = "profiled"
+
+#: The user who may read only those tables of `system` that it has grants for, and a few others: a server's
+#: default (select_from_system_db_requires_grant), which the engine in a process does not know.
+STRICT: Final = "strict"
+_OPEN_TABLES: Final = frozenset({"one", "databases", "tables", "columns", "settings", "functions", "formats"})
+_SYSTEM_TABLE: Final = re.compile(r"\bsystem\.(\w+)")
 
 #: Parameters of the protocol, not settings of the engine.
 _PROTOCOL = {
@@ -149,7 +156,8 @@ class Server:
                     files[name] = value.file.read()
         else:
             body = await request.read()
-        profile = _profile(request.headers.get("Authorization", ""))
+        authorization = request.headers.get("Authorization", "")
+        profile, strict = _profile(authorization), _login(authorization)[0] == STRICT
         texts = values.get("query", "").encode(), body, *files.values()
         self._inserts += (texts[0] or body).lstrip()[:6].upper() == b"INSERT"
         while (rule := self._rule(*texts)) is not None and rule.how == "hang":
@@ -158,13 +166,18 @@ class Server:
             headers = {"X-ClickHouse-Exception-Code": str(rule.code)}
             text = f"Code: {rule.code}. DB::Exception: {values.get('query', '')[:100]}. ({rule.name})"
             return web.Response(text=text, status=500, headers=headers)
-        answer = await asyncio.to_thread(self._run, values, files, body, profile)
+        answer = await asyncio.to_thread(self._run, values, files, body, profile, strict)
         if rule is not None and request.transport is not None:  # the answer is lost
             request.transport.close()
         return answer
 
     def _run(
-        self, values: Mapping[str, str], files: Mapping[str, bytes], body: bytes, profile: Mapping[str, str]
+        self,
+        values: Mapping[str, str],
+        files: Mapping[str, bytes],
+        body: bytes,
+        profile: Mapping[str, str],
+        strict: bool,
     ) -> web.Response:
         connection = chdb.connect(self._path)
         try:
@@ -181,6 +194,8 @@ class Server:
             sql = values.get("query", "").encode()
             _check_async({**profile, **values}, sql or body)
             statement = sql + b"\n" + body if sql and body else sql or body
+            if strict:
+                _check_system(connection, statement)
             result = _execute(connection, statement, values)
         except Exception as e:  # whatever the engine says goes to the client, as a server does
             text = str(e)
@@ -215,6 +230,18 @@ def _check_read_only(connection: Any, values: Mapping[str, str], files: Mapping[
             raise RefusedError(f"Code: 164. DB::Exception: {text}. (READONLY)")
 
 
+def _check_system(connection: Any, statement: bytes) -> None:
+    """Refuse to read a table of `system` without a grant of its own."""
+    text = b"" if _INSERT.match(statement) else statement
+    named = {name.decode() for name in re.findall(_SYSTEM_TABLE.pattern.encode(), text)}
+    if text.startswith(b"KILL QUERY"):
+        named.add("processes")
+    granted = set(_SYSTEM_TABLE.findall(connection.query("SHOW GRANTS", "TabSeparated").bytes().decode()))
+    if missing := sorted(named - _OPEN_TABLES - granted):
+        text_of = f"To execute this query, it's necessary to have the grant SELECT ON system.{missing[0]}"
+        raise RefusedError(f"Code: 497. DB::Exception: Not enough privileges. {text_of}. (ACCESS_DENIED)")
+
+
 def _check_async(settings: Mapping[str, str], statement: bytes) -> None:
     """Refuse async inserts, as servers before 26.1 do where deduplication and views meet."""
     if settings.get("async_insert", "0") != "0" and statement.lstrip()[:6].upper() == b"INSERT":
@@ -247,11 +274,17 @@ def _settings_of(values: Mapping[str, str], files: Mapping[str, bytes]) -> dict[
 
 def _profile(authorization: str) -> dict[str, str]:
     """Return the settings profile of a request's user."""
-    login, _, password = base64.b64decode(authorization.partition(" ")[2]).decode().partition(":")
+    login, password = _login(authorization)
     if login == READER:
         return {"readonly": "2"}
     pairs = password.split(",") if login == PROFILED else ()
     return {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
+
+
+def _login(authorization: str) -> tuple[str, str]:
+    """Return a request's user and password."""
+    login, _, password = base64.b64decode(authorization.partition(" ")[2]).decode().partition(":")
+    return login, password
 
 
 def _create_external(connection: Any, name: str, values: Mapping[str, str], data: bytes) -> None:

@@ -115,7 +115,7 @@ class TableMaker:
         except StoreError as e:
             if e.code != _FORBIDDEN:
                 raise
-            log.warning("event=nodes_not_seen hint=GRANT REMOTE, CREATE TEMPORARY TABLE ON *.* text=%s", e)
+            log.warning("event=nodes_not_seen hint=meterhouse doctor --cluster %s text=%s", self._cluster, e)
             return
         if self._nodes.silent != self._said_silent:
             self._said_silent = self._nodes.silent
