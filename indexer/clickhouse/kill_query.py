@@ -16,7 +16,8 @@ from indexer.clickhouse.store_errors import StoreError
 
 _log: Final = logging.getLogger(__name__)
 
-#: Codes of statements that a user may not run: READONLY, ACCESS_DENIED, QUERY_IS_PROHIBITED (allow_distributed_ddl).
+#: Codes of statements that a user may not run: READONLY, QUERY_IS_PROHIBITED (allow_distributed_ddl),
+#: ACCESS_DENIED.
 _REFUSED: Final = frozenset({164, 392, 497})
 
 
