@@ -54,9 +54,9 @@ class BatchSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bytes: Positive = 64 << 20  # ... or this many bytes of frames
     #: ... or its oldest frame has waited this long
     linger_ms: Annotated[int, msgspec.Meta(ge=0, le=60_000)] = 50
-    #: parts a second that batches may make on a server, on average of all tables: a batch that is not full
-    #: waits for it; several indexers together should make at most 10; 0: no limit
-    parts_per_s: Annotated[float, msgspec.Meta(ge=0, le=1_000)] = 5.0
+    #: parts a second, on average of all tables, that all indexers of a server's database may make together:
+    #: each has an equal share, and a batch that is not full waits for it; 0: no limit
+    parts_per_s: Annotated[float, msgspec.Meta(ge=0, le=1_000)] = 8.0
 
 
 class JournalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -92,6 +92,8 @@ class Store:
         self.embedded = embedded
         self.insert_quorum = ONE_REPLICA
         self.kills = KillQuery(cluster)
+        #: Called with table and columns after each INSERT of a block, by the thread that made it.
+        self.on_insert: Callable[[str, Mapping[str, ColumnData]], None] | None = None
         self.takes_settings = self._value(clients, "readonly") != NO_SETTINGS
         self._max_text = int(self._value(clients, "max_query_size") or 0) or _UNBOUNDED
         self._clients = clients
@@ -220,6 +222,8 @@ class Store:
             settings["insert_quorum"] = self.insert_quorum
         with self._client() as client:
             client.raw_insert(table, list(columns), block, settings=settings, fmt="Native")
+        if self.on_insert is not None:
+            self.on_insert(table, columns)
 
     def command(
         self,

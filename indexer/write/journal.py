@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -31,9 +31,11 @@ from indexer.write.journal_rows import (
     KnownRequest,
     add_batch,
     add_units,
+    allowance,
     batch_number,
     check_small,
     complete_since_ms,
+    drop_bodies,
     forget_parts,
     highest_batch,
     journal_name,
@@ -44,6 +46,7 @@ from indexer.write.journal_rows import (
     make_room,
     make_tables,
     move_ended,
+    note_allowance,
     note_lost_hops,
     note_parts,
     oldest_over,
@@ -61,7 +64,6 @@ _KEPT: Final = f"({', '.join(str(int(state)) for state in KEPT)})"
 _MAX_LATER_BLOCKS: Final = 50_000
 #: The same where up to ten indexers write as much as this one.
 _MAX_LATER_BLOCKS_SHARED: Final = 5_000
-
 
 __all__ = ["KEPT", "BatchState", "Journal", "JournalError", "KeptBatch"]
 
@@ -103,8 +105,9 @@ class Journal:
             self.checked = check_small(self._db, path.stat().st_size)
             make_tables(self._db)
             self.complete_since_ms = complete_since_ms(self._db)
-            #: Random, made with the file.
-            self.name = journal_name(self._db)
+            self.name = journal_name(self._db)  # random, made with the file
+            self.allowance = allowance(self._db)  # as an earlier process left it
+            self.allowance_left: Callable[[], float] | None = None  # of now, kept with each batch
             # Reads have their own connection: they do not wait for a commit to reach the disk.
             self._reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._reader_lock = threading.Lock()
@@ -117,17 +120,15 @@ class Journal:
         with self._transaction() as db:
             add_units(db, add_batch(db, token, BatchState.OPEN, units, now_ms), units)
             self._frames += len(units)
+            note_allowance(db, self.allowance_left, now_ms)
 
     def finish(self, token: str, now_ms: int) -> None:
         """Mark a batch as stored and keep only its frames' identities. Raises JournalError."""
         with self._transaction() as db:
             self._set_state(db, token, BatchState.DONE, now_ms)
-            db.execute(
-                "UPDATE frame SET body = NULL, given_ids = NULL"
-                " WHERE batch = (SELECT number FROM batch WHERE token = ?)",
-                (token,),
-            )
+            drop_bodies(db, token)
             forget_parts(db, token)
+            note_allowance(db, self.allowance_left, now_ms)
             self._prune(db, now_ms)
 
     def stored_parts(self, token: str) -> set[str]:

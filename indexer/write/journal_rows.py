@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import uuid
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -47,6 +47,7 @@ CREATE TABLE IF NOT EXISTS memory (complete_since_ms INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS checked (times INTEGER NOT NULL);
 INSERT INTO checked SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM checked);
 CREATE TABLE IF NOT EXISTS journal (name TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS allowance (parts REAL NOT NULL, at_ms INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS frame_batch ON frame (batch);
 CREATE INDEX IF NOT EXISTS batch_state ON batch (state, number);
 """
@@ -212,6 +213,15 @@ def forget_parts(db: sqlite3.Connection, token: str) -> None:
     db.execute("DELETE FROM stored_part WHERE token = ?", (token,))
 
 
+def drop_bodies(db: sqlite3.Connection, token: str) -> None:
+    """Keep only the identities of a batch's frames."""
+    db.execute(
+        "UPDATE frame SET body = NULL, given_ids = NULL"
+        " WHERE batch = (SELECT number FROM batch WHERE token = ?)",
+        (token,),
+    )
+
+
 def leave_out(db: sqlite3.Connection, token: str, identities: Iterable[str]) -> int:
     """Forget frames of a batch; return their number."""
     deleted = db.executemany(
@@ -231,6 +241,19 @@ def journal_name(db: sqlite3.Connection) -> str:
     db.execute("INSERT INTO journal SELECT ? WHERE NOT EXISTS (SELECT 1 FROM journal)", (uuid.uuid4().hex,))
     (name,) = db.execute("SELECT name FROM journal").fetchone()
     return str(name)
+
+
+def allowance(db: sqlite3.Connection) -> tuple[float, int] | None:
+    """Return how many parts the indexer might make, and when; None: not known."""
+    row = db.execute("SELECT CAST(parts AS REAL), CAST(at_ms AS INTEGER) FROM allowance").fetchone()
+    return row and (float(row[0]), int(row[1]))
+
+
+def note_allowance(db: sqlite3.Connection, left: Callable[[], float] | None, at_ms: int) -> None:
+    """Note how many parts the indexer may make; None: no one counts them."""
+    if left is not None:
+        db.execute("DELETE FROM allowance")
+        db.execute("INSERT INTO allowance VALUES (?, ?)", (left(), at_ms))
 
 
 def batch_number(db: sqlite3.Connection, token: str) -> int:

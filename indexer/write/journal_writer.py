@@ -23,7 +23,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Final, TypeVar
 
@@ -47,11 +47,11 @@ from indexer.write.journal_check import JournalCheck
 from indexer.write.journaled_frames import JournaledFrames
 from indexer.write.known_states import ASIDE_WAIT_S, check_digest
 from indexer.write.limited_frames import LimitedFrames
-from indexer.write.parts_pace import PartsPace, parts_of
 from indexer.write.roomless_batches import NO_ROOM, ROOM_WAIT_S, RoomlessBatches
 from indexer.write.series_limit import SeriesLimit
 from indexer.write.set_aside_batches import FailedAttempt, SetAsideBatches
 from indexer.write.settling_batches import BegunBatch, SettlingBatches
+from indexer.write.shared_pace import SharedPace
 from indexer.write.waiting_frames import WaitingFrames
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class JournalWriter:
         claims: BatchClaims | None = None,
     ) -> None:
         self._claims = claims
-        self._pace = PartsPace(settings.batch.parts_per_s if claims is not None else 0.0)
+        self._pace = SharedPace(store, journal, settings.batch.parts_per_s if claims is not None else 0.0)
         self._health = health or Health()
         self._inserter = inserter
         self._journal = journal
@@ -139,6 +139,7 @@ class JournalWriter:
 
     async def start(self) -> None:
         """Try the unfinished batches of an earlier run once; failed ones are written before all else."""
+        await self._in_thread(self._pace.begin)
         for token, units in await self._in_thread(self._unfinished):
             log.info("event=replay token=%s frames=%d", token, len(units))
             self._metrics.replayed.inc()
@@ -219,7 +220,7 @@ class JournalWriter:
                 continue
             now_ms, closed = _steady_ms(), self._gated.closed
             self._turns.put_back(self._gated.opened())
-            wait_ms = self._batcher.ready_in_ms(now_ms, self._pace.wait_ms(now_ms), closed)
+            wait_ms = self._batcher.ready_in_ms(now_ms, self._pace.wait_ms(), closed)
             if wait_ms == 0 or (wait_ms is not None and self._stopping):
                 units = self._batcher.take(closed)
                 self._turns.add(divided(units) if self._claims else [(uuid.uuid4().hex, units)])
@@ -241,7 +242,8 @@ class JournalWriter:
         units = await self._begin(batch, answers)
         begun = BegunBatch(batch.token, units, batch.units, answers, held=True)
         if units:
-            await self._write_begun(begun, first=True)
+            with self._pace.unowed() if batch.alone else nullcontext():
+                await self._write_begun(begun, first=True)
         else:
             self._end(begun, answers)
 
@@ -325,7 +327,7 @@ class JournalWriter:
             if not units:
                 return ()
             written = await self._in_thread(self._limited.folded, units)
-            self._pace.made(parts_of(written), _steady_ms(), owed=not batch.alone)
+            await self._in_thread(self._pace.begin)
             await self._in_thread(self._journal.begin, token, written, self._now_ms())
         except StoreError as e:
             self._attempts.store_failed(e)

@@ -30,6 +30,8 @@ _NUMBERED: Final = re.compile(r"(.*)/(0|[1-9][0-9]{0,17})(?:/days-([0-9]+))?", r
 _FRAME, _PART, _OTHER = "f", "p", "x"
 #: How the source of a journal's batches begins.
 _JOURNAL: Final = "j"
+#: The sources of all journals' batches: from the first text, to before the second.
+JOURNAL_SOURCES: Final = (_JOURNAL, chr(ord(_JOURNAL) + 1))
 #: Rows kept in memory after a look-up.
 _MAX_CACHED: Final = 50_000
 #: Days that an identity is kept beyond the days it is remembered: partitions are dropped as a whole.

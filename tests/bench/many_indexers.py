@@ -4,9 +4,8 @@ python -m tests.bench.many_indexers [--agents 200] [--real 50] [--indexers 3] [-
 
 Simulated agents are those of tests/bench/many_agents.py with `agent.forward.urls`: every 10 s a frame of
 `--series` series of each type, all at the same moment. Real agents are processes with a spool on disk that
-get counters over TCP. Indexers are killed with -9 in random order, and return after up to 25 s. Parts are
-counted by the block numbers of all tables, so those that were merged since count, too. Exit code 1: a total
-is not exact, or a frame was lost.
+get counters over TCP. Indexers are killed with -9 in random order, and return after up to 25 s. Parts that
+were merged since count, too. Exit code 1: a total is not exact, or a frame was lost.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ from tests.e2e.product import get, wait_for
 from tests.faults.actors.entrance import web_address
 from tests.faults.actors.processes import Actor
 from tests.support.clickhouse_http import running
+from tests.support.parts_watch import PartsWatch
 
 _PROCESSES: Final = 4
 #: How long an indexer that was killed stays away, at most: longer than agents wait for it.
@@ -133,15 +133,6 @@ def _quoted(text: str) -> str:
     return f'"{text}"'
 
 
-def parts_made(store: Store) -> dict[str, int]:
-    """Return the parts that were ever inserted, by table: each has a block number of its partition."""
-    rows = store.rows(
-        "SELECT table, sum(blocks) FROM (SELECT table, partition_id, max(max_block_number) AS blocks"
-        " FROM system.parts WHERE database = currentDatabase() GROUP BY table, partition_id) GROUP BY table"
-    )
-    return {table: int(blocks) for table, blocks in rows}
-
-
 def kill_at_random(indexers: Indexers, agents: RealAgents, until_s: float, every_s: float) -> int:
     """Kill indexers, return them after a random time, and feed the real agents; return the kills."""
     rnd = random.Random(1)
@@ -190,13 +181,16 @@ def run(folder: Path, args: argparse.Namespace, port: int) -> int:
         stack.callback(agents.clear)
         for actor in agents.actors:
             actor.start()
-        store = open_store(dsn, pool=1)
+        store, watched = open_store(dsn, pool=1), open_store(dsn, pool=1)
         stack.callback(store.close)
-        began_s, before = time.time(), parts_made(store)
+        stack.callback(watched.close)
+        began_s, parts = time.time(), PartsWatch(watched)
+        parts.start()
         told, kills = _run_all(indexers, agents, args)
         agents.drain()
         seconds = time.time() - began_s
-        return _report(store, told, agents, before, (seconds, kills))
+        parts.stop()
+        return _report(store, told, agents, parts, (seconds, kills))
 
 
 def _run_all(indexers: Indexers, agents: RealAgents, args: argparse.Namespace) -> tuple[list[Told], int]:
@@ -218,14 +212,13 @@ def _run_all(indexers: Indexers, agents: RealAgents, args: argparse.Namespace) -
 
 
 def _report(
-    store: Store, told: Sequence[Told], agents: RealAgents, before: dict[str, int], ran: tuple[float, int]
+    store: Store, told: Sequence[Told], agents: RealAgents, parts: PartsWatch, ran: tuple[float, int]
 ) -> int:
     seconds, kills = ran
-    parts = {table: made - before.get(table, 0) for table, made in parts_made(store).items()}
     print(percentiles("acknowledged", [done - made for one in told for made, done in one.acknowledged]))
-    rate = sum(parts.values()) / seconds
-    print(f"{kills} kills, {sum(parts.values())} parts in {seconds:.0f} s: {rate:.1f} a second")
-    print(f"parts by table: {dict(sorted(parts.items(), key=lambda one: -one[1]))}")
+    rate = parts.events / seconds
+    print(f"{kills} kills, {parts.events} parts in {seconds:.0f} s: {rate:.1f} a second")
+    print(f"parts by table: {parts.by_table()}")
     rows = sum(count for one in told for count in one.rows.values())
     expected = {f"{kind}_{rollup}": float(rows) for kind in _TOTALS for rollup in ("10s", "1d")}
     expected |= {f"counters_{rollup}": float(rows + agents.lines) for rollup in ("10s", "1d")}

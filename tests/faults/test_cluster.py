@@ -17,7 +17,7 @@ KINDS = ["flushed", "garbage"]
 @pytest.mark.e2e
 def test_one_kill_of_an_indexer(capsys: pytest.CaptureFixture[str]) -> None:
     size = ("--indexers", "2", "--shims", "1", "--agents", "3", "--real", "1", "--series", "3")
-    code = main(["--seconds", "6", "--every", "5", "--seed", "1", *size])
+    code = main(["--seconds", "6", "--every", "5", "--seed", "1", "--parts", "100", *size])
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert report["exact"], report
     assert code == 0
@@ -33,12 +33,19 @@ def test_a_plan_repeats_and_kills_each_process_once_until_it_is_started(redis: R
     assert events == plan(7, 600.0, 6.0, NAMES, redis, KINDS)
     assert events != plan(8, 600.0, 6.0, NAMES, redis, KINDS)
     away: set[str] = set()
+    dead = ""
     for event in events:
         if event.action == "kill":
             assert event.name not in away
             away.add(event.name)
         elif event.action == "start":
             away.remove(event.name)
+        elif event.action == "die":
+            assert event.name not in away
+            dead = event.name
+        elif event.at_s > 420.0:
+            assert event.name != dead
+    assert [event.action for event in events if event.name == dead][-1] == "die"
     killed = {event.name for event in events if event.action == "kill"}
     assert killed == {*NAMES, *(() if redis == "foreign" else (REDIS,))}
     foreign = {event.name for event in events if event.action == "foreign"}

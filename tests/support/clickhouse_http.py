@@ -12,7 +12,7 @@ data of an INSERT goes to the engine as a file: inline it would end at the first
 
 It fails as it is told: `FaultRules.set` posts rules to /faults. A statement that has the `match` of a rule in
 its text or data is answered with the rule's code, hangs while the rule lasts, or loses its answer.
-GET /counts tells how many INSERTs it got.
+GET /counts tells how many INSERTs it got, also by user and table.
 
 python -m tests.support.clickhouse_http DIRECTORY [PORT [CONFIG]]    prints the port it listens on
 
@@ -29,6 +29,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -74,6 +75,7 @@ _HTTP_SETTINGS = {
 }  # fmt: skip
 _CODE = re.compile(r"Code: (\d+)")
 _FORMAT = re.compile(r"\bFORMAT\s+(\w+)\s*;?\s*$", re.IGNORECASE)
+_INTO = re.compile(rb"\s*INSERT\s+INTO\s+(?:TABLE\s+)?`?(?:\w+`?\.`?)?(\w+)", re.IGNORECASE)
 _INSERT = re.compile(rb"\s*(INSERT\s+INTO\s[^\n]*?)\s+FORMAT\s+(\w+)[ ]*\n", re.IGNORECASE)
 #: The parameters of an external table in a request, after the table's name.
 _OF_TABLE = re.compile(r"(\w+)_(structure|format|types)")
@@ -118,7 +120,7 @@ class Server:
         with kept_signals():
             self._anchor = chdb.connect(self._path)
         self._rules: list[FaultRule] = []
-        self._inserts = 0
+        self._inserts: Counter[str] = Counter()  # by user and table
         self._changed = asyncio.Event()
 
     def app(self) -> web.Application:
@@ -139,7 +141,7 @@ class Server:
         return next((r for r in self._rules if any(bytes.fromhex(r.match) in text for text in texts)), None)
 
     async def _counts(self, _: web.Request) -> web.Response:
-        return web.json_response({"inserts": self._inserts})
+        return web.json_response({"inserts": self._inserts.total(), "of": self._inserts})
 
     async def _ping(self, _: web.Request) -> web.Response:
         return web.Response(text="Ok.\n")
@@ -156,10 +158,11 @@ class Server:
                     files[name] = value.file.read()
         else:
             body = await request.read()
-        authorization = request.headers.get("Authorization", "")
-        profile, strict = _profile(authorization), _login(authorization)[0] == STRICT
+        login = _login(request.headers.get("Authorization", ""))
+        profile, strict = _profile(*login), login[0] == STRICT
         texts = values.get("query", "").encode(), body, *files.values()
-        self._inserts += (texts[0] or body).lstrip()[:6].upper() == b"INSERT"
+        if (into := _INTO.match(texts[0] or body)) is not None:
+            self._inserts[f"{login[0]} {into[1].decode()}"] += 1
         while (rule := self._rule(*texts)) is not None and rule.how == "hang":
             await self._changed.wait()
         if rule is not None and rule.how == "code":
@@ -272,9 +275,8 @@ def _settings_of(values: Mapping[str, str], files: Mapping[str, bytes]) -> dict[
     return found
 
 
-def _profile(authorization: str) -> dict[str, str]:
-    """Return the settings profile of a request's user."""
-    login, password = _login(authorization)
+def _profile(login: str, password: str) -> dict[str, str]:
+    """Return the settings profile of a user."""
     if login == READER:
         return {"readonly": "2"}
     pairs = password.split(",") if login == PROFILED else ()

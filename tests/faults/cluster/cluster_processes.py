@@ -102,12 +102,15 @@ class Shims:
 class Services:
     """Indexers, shims and Redis; `count_redis` sums their metrics of Redis over all their runs."""
 
-    def __init__(self, folder: Path, dsn: str, indexers: int, shims: int) -> None:
+    def __init__(self, folder: Path, dsn: str, indexers: int, shims: int, parts_per_s: float) -> None:
         self._folder = folder
         self.redis = KilledRedis(folder)
         self.indexers = Indexers(folder, indexers, dsn)
-        for actor in self.indexers.actors:
+        for number, actor in enumerate(self.indexers.actors):
             actor.environ["METERHOUSE_INDEXER__REDIS_URL"] = self.redis.server.url
+            actor.environ["METERHOUSE_INDEXER__BATCH__PARTS_PER_S"] = str(parts_per_s)
+            # the test server counts INSERTs by user
+            actor.environ["METERHOUSE_INDEXER__DSN"] = dsn.replace("://", f"://indexer-{number}:x@")
         self.shims = Shims(folder, shims, dsn, self.indexers.urls, self.redis.server.url)
         self.redis_counts: Counter[str] = Counter()
         self.actors: Mapping[str, Actor] = {

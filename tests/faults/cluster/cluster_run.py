@@ -20,14 +20,15 @@ import numpy as np
 
 from indexer.clickhouse.store import open_store
 from tests.bench.many_agents import Told, Work, simulate
-from tests.bench.many_indexers import parts_made
 from tests.e2e.product import Api, get, wait_for
 from tests.faults.cluster.answer_watch import QUERIES, AnswerWatch, counting
 from tests.faults.cluster.cluster_processes import TICK_S, Services
+from tests.faults.cluster.dead_indexer import DeadIndexer
 from tests.faults.cluster.kill_plan import REDIS, Event, plan
 from tests.faults.cluster.killed_agents import KilledAgent
 from tests.faults.cluster.line_truth import Difference, LineTruth
 from tests.support.foreign_redis import FOREIGN
+from tests.support.parts_watch import PartsWatch, worst_rate
 
 _BUCKET_S: Final = 10
 _PROCESSES: Final = 4
@@ -35,6 +36,10 @@ _PROCESSES: Final = 4
 _PATIENT_S: Final = 600.0
 _LINES_EVERY_S: Final = 2.0
 _LOOK_S: Final = 0.1
+#: An operator releases the frames of an indexer so long after its death.
+_RELEASED_AFTER_S: Final = 15.0
+#: Released frames are stored without their dead indexer, but for those that are under way.
+_RELEASED_S: Final = 60.0
 #: Answers are asked again for this long until they have all rows.
 _SETTLED_S: Final = 120.0
 #: Rollups hold the same rows; members of sets do not add up in SQL.
@@ -87,11 +92,15 @@ class ClusterRun:
         dsn = f"http://127.0.0.1:{port}/default"
         self._rnd = random.Random(args.seed + 1)
         self._truth = LineTruth()
-        self._services = Services(folder, dsn, args.indexers, args.shims)
+        self._services = Services(folder, dsn, args.indexers, args.shims, args.parts)
         urls = self._services.indexers.urls
         self._agents = [KilledAgent(folder, n, urls, self._truth) for n in range(args.real)]
-        self._store = open_store(dsn, pool=1)
+        self._store, watched = open_store(dsn, pool=1), open_store(dsn, pool=1)
+        self._parts = PartsWatch(watched)
+        self._stores = self._store, watched
         self._settled_s = 0.0
+        self._folder = folder
+        self._dead: DeadIndexer | None = None
         self._away: set[str] = set()
         self._died: list[str] = []
         self._done: Counter[str] = Counter()
@@ -101,7 +110,8 @@ class ClusterRun:
         for agent in self._agents:
             agent.actor.clear()
         self._services.clear()
-        self._store.close()
+        for store in self._stores:
+            store.close()
 
     def run(self) -> dict[str, Any]:
         """Return the report of the run."""
@@ -111,7 +121,8 @@ class ClusterRun:
         for agent in self._agents:
             agent.actor.start()
         args, began_s = self._args, time.time()
-        before, inserts = parts_made(self._store), self._inserts()
+        self._parts.start()
+        inserts = self._inserts()
         simulated = Simulated(
             self._services.indexers.urls, args.agents - args.real, args.series, began_s + args.seconds
         )
@@ -120,21 +131,31 @@ class ClusterRun:
         with ExitStack() as stack:
             watches = [stack.enter_context(_watch(api, sent, window)) for api in self._services.shims.apis]
             self._carry_out(began_s)
+            if self._dead is not None:
+                self._dead.wait(_RELEASED_S)
             self._heal()
             told = simulated.wait()
             for agent in self._agents:
                 wait_for(lambda a=agent: a.promise(_PATIENT_S, acknowledged=True), agent.name, _PATIENT_S)  # type: ignore[misc]
             seconds = time.time() - began_s
-        parts = {table: made - before.get(table, 0) for table, made in parts_made(self._store).items()}
-        measured = {
-            "parts_per_s": round(sum(parts.values()) / seconds, 2),
-            "inserts_per_s": round((self._inserts() - inserts) / seconds, 2),
-            "parts": dict(sorted(parts.items(), key=lambda one: -one[1])),
-        }
-        return self._report(began_s, told, watches, measured)
+        return self._report(began_s, told, watches, self._measured(seconds, inserts))
 
-    def _inserts(self) -> int:
-        return int(json.loads(get(f"http://127.0.0.1:{self._port}/counts")[1])["inserts"])
+    def _measured(self, seconds: float, inserts: Counter[str]) -> dict[str, Any]:
+        """Return the parts of all tables and by table, and the INSERTs by user and table."""
+        self._parts.stop()
+        made = self._parts.seconds()
+        return {
+            "parts_per_s": round(self._parts.events / seconds, 2),
+            "parts_per_s_seen": round(len(made) / seconds, 2),
+            "parts_per_s_in_worst_10_s": worst_rate(made, 10),
+            "parts_per_s_in_worst_60_s": round(worst_rate(made, 60), 2),
+            "parts": self._parts.by_table(),
+            "inserts": dict((self._inserts() - inserts).most_common()),
+        }
+
+    def _inserts(self) -> Counter[str]:
+        """Return how many INSERTs were sent, by user and table: each indexer has its own user."""
+        return Counter(json.loads(get(f"http://127.0.0.1:{self._port}/counts")[1])["of"])
 
     def _carry_out(self, began_s: float) -> None:
         """Carry the plan out, and send lines meanwhile."""
@@ -145,7 +166,11 @@ class ClusterRun:
         last_s = max((event.at_s for event in events if event.at_s < args.seconds), default=0.0)
         while (passed_s := time.time() - began_s) < args.seconds or (events and events[0].at_s <= last_s):
             while events and events[0].at_s <= passed_s:
-                self._act(events.pop(0))
+                event = events.pop(0)
+                if event.action in ("die", "release"):
+                    events = sorted([*events, *self._die(event, began_s)], key=lambda one: one.at_s)
+                else:
+                    self._act(event)
             if passed_s >= next_lines_s:
                 for agent in self._agents:
                     agent.send(self._rnd.randrange(1, 20))
@@ -173,6 +198,31 @@ class ClusterRun:
                 else:
                     self._services.actors[event.name].launch()
         (self._away.add if event.action == "kill" else self._away.discard)(event.name)
+
+    def _die(self, event: Event, began_s: float) -> list[Event]:
+        """Let an indexer die for good, or release its frames; return the event for later if that failed."""
+        number = int(event.name.partition(" ")[2])
+        if self._dead is None:
+            services = self._services
+            self._dead = DeadIndexer(
+                event.name,
+                services.actors[event.name],
+                services.indexers.urls[number],
+                self._folder / f"journal-{number}.sqlite",
+                self._agents,
+            )
+        if event.action == "release":
+            self._dead.release()
+            self._done["release"] += 1
+            return []
+        passed_s = time.time() - began_s
+        if wait_s := self._dead.wait_s(time.time()):
+            return [msgspec.structs.replace(event, at_s=passed_s + wait_s)]
+        if self._dead.die():
+            self._away.add(event.name)
+            self._done["die"] += 1
+            return [Event(passed_s + _RELEASED_AFTER_S, "release", event.name)]
+        return [msgspec.structs.replace(event, at_s=passed_s + 5.0)] if self._dead.may_die else []
 
     def _look_for_dead(self) -> None:
         """Note processes that ended by themselves."""
@@ -222,6 +272,7 @@ class ClusterRun:
             "died": self._died,
             "dropped_frames": dropped,
             "unsent_frames": unsent,
+            "dead_indexer": self._dead.report() if self._dead is not None else {},
             "released_frames": int(self._store.rows(_RELEASED)[0][0]),
             **{f"acknowledged_p{p}_s": round(float(np.percentile(waits_s, p)), 2) for p in (50, 99, 100)},
             **measured,

@@ -9,7 +9,7 @@ from typing import Final, Literal
 import msgspec
 
 RedisMode = Literal["always", "half", "foreign"]
-Action = Literal["kill", "start", "foreign"]
+Action = Literal["kill", "start", "foreign", "die", "release"]
 
 REDIS: Final = "redis"
 #: Seconds that a killed process stays away, at most. Agents look for another indexer after 10 s.
@@ -20,10 +20,19 @@ _WEIGHTS: Final[Mapping[str, int]] = {"indexer": 4, "shim": 2, "agent": 4, REDIS
 _HALF_S: Final = (3.0, 15.0)
 _FOREIGN_S: Final = (1.0, 6.0)
 _MIN_AWAY_S: Final = 0.2
+#: The part of a run after which an indexer dies for good.
+_DIES_AT: Final = 0.7
+#: Shorter runs have no such indexer; nothing else happens to it for so long before.
+_MIN_DYING_S: Final = 60.0
+_ALONE_S: Final = 5.0
 
 
 class Event(msgspec.Struct, frozen=True):
-    """One action: on a process by its name, or a kind of foreign values; `at_s` since the start."""
+    """One action: on a process by its name, or a kind of foreign values; `at_s` since the start.
+
+    An indexer that dies stays away; `release` is the operator's command to the agents that hold its frames,
+    which follows the death.
+    """
 
     at_s: float
     action: Action
@@ -43,6 +52,9 @@ def plan(
         events += _half(rnd, seconds)
     if redis == "foreign":
         events += _foreign(rnd, seconds, kinds)
+    indexers = [name for name in names if name.startswith("indexer ")]
+    if seconds >= _MIN_DYING_S and len(indexers) > 1:
+        events = _with_death(events, rnd.choice(indexers), _DIES_AT * seconds)
     return sorted(events, key=lambda event: event.at_s)
 
 
@@ -62,6 +74,14 @@ def _kills(rnd: random.Random, seconds: float, every_s: float, names: Sequence[s
             yield Event(at_s, "kill", name)
             yield Event(back_s[name], "start", name)
         at_s += rnd.uniform(0.5, 1.5) * every_s
+
+
+def _with_death(events: Sequence[Event], name: str, at_s: float) -> list[Event]:
+    """Return events with the death of an indexer, and without those of it that are not over before."""
+    starts = [event.at_s for event in events if event.name == name and event.action == "start"]
+    over_s = max((start_s for start_s in starts if start_s <= at_s - _ALONE_S), default=0.0)
+    others = [event for event in events if event.name != name or event.at_s <= over_s]
+    return [*others, Event(at_s, "die", name)]
 
 
 def _half(rnd: random.Random, seconds: float) -> Iterator[Event]:

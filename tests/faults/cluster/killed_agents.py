@@ -95,6 +95,15 @@ class KilledAgent:
         self.actor.environ["METERHOUSE_AGENT__FORWARD__GONE"] = json.dumps(gone)
         self.actor.launch()
 
+    def restart_without(self, url: str) -> None:
+        """Kill it once its lines are safe, and start it with an indexer that is gone."""
+        self.promise(_PROMISED_S)
+        self.actor.kill()
+        self._truth.kill(self.name)
+        self._sent, self._whole = 0, True
+        self.actor.environ["METERHOUSE_AGENT__FORWARD__GONE"] = json.dumps([url])
+        self.actor.launch()
+
     def start_healed(self) -> None:
         """Start it with all indexers, if it does not run, and wait until it is ready."""
         self.actor.environ["METERHOUSE_AGENT__FORWARD__GONE"] = "[]"
@@ -120,6 +129,12 @@ class KilledAgent:
             return False
         held = 0.0 if acknowledged else values.get("spool_frames", 0.0)
         return values["entries"] == 0 and values["unsent_frames"] <= held
+
+    def held(self, url: str) -> int:
+        """Return the frames that wait for one indexer alone; 0 when the agent is away."""
+        name = f'meterhouse_agent_target_held_frames{{target="{url}"}} '
+        lines = get(f"{self._ops}/metrics", 5)[1].decode().splitlines()
+        return sum(int(float(line.removeprefix(name))) for line in lines if line.startswith(name))
 
     def metrics(self) -> dict[str, float]:
         """Return sums of its metrics by name, without `meterhouse_agent_`; empty when it is away."""

@@ -68,7 +68,9 @@ async def test_frames_that_left_a_batch_stay_out_of_it(tmp_path: Path) -> None:
     FrameClaims(table).announce("other", [replace(FIRST, hop=1)])
     claims = BatchClaims(FrameClaims(table), journal)
     settings = Settings(batch=BatchSettings(linger_ms=0))
-    writer = JournalWriter(Mock(spec=Store), inserter, journal, settings, Metrics(), claims=claims)
+    store = Mock(spec=Store)
+    store.rows.return_value = []
+    writer = JournalWriter(store, inserter, journal, settings, Metrics(), claims=claims)
     writes = [asyncio.create_task(writer.write(one)) for one in (FIRST, SECOND)]
     await asyncio.sleep(0)
     await writer.start()
