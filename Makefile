@@ -34,17 +34,28 @@ FAULTS_SEED ?= 7
 LOCK_ARGS ?=
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test lock faults fuzz sanitize races packages lint types imports docs format clean rebuild
+.PHONY: run test lock faults fuzz sanitize races packages lint types imports docs format clean rebuild checked-tests compiled
 
 run: $(VENV)/.run
 	@exec $(BIN)/meterhouse up
 
-test: packages $(VENV)/.test $(NODE)/node_modules/.installed
+test: packages
+	@$(MAKE) -j2 $(VENV)/.test $(NODE)/node_modules/.installed
 	@$(MAKE) lint
-	@$(MAKE) types
-	@$(MAKE) imports
-	@$(MAKE) docs
-	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder --tb=short --durations=25 $(PYTEST_ARGS)
+	@$(MAKE) -j2 compiled imports
+	@$(MAKE) checked-tests
+
+# Types and documents are checked beside the tests, which often wait; a failure is shown again at the end.
+checked-tests:
+	@said=$$(mktemp); trap 'rm -f "$$said"' EXIT; \
+	  (status=0; $(MAKE) types docs >"$$said" 2>&1 || status=$$?; cat "$$said"; exit $$status) & checks=$$!; \
+	  tests=0; $(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder --tb=short --durations=25 \
+	    $(PYTEST_ARGS) || tests=$$?; \
+	  others=0; wait $$checks || { others=$$?; cat "$$said"; }; exit $$((tests ? tests : others))
+
+# Byte code of the tests and of what they import, once: each worker would compile it, half a minute of a CPU.
+compiled:
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest --collect-only -qq $(PYTEST_ARGS) >/dev/null 2>&1 || true
 
 # Not a part of `test`: it needs clang, and takes minutes.
 sanitize: $(VENV)/.test
