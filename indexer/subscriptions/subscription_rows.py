@@ -23,6 +23,8 @@ _COLUMNS: Final = (
 )
 #: Subscriptions of all orgs that are read at the most.
 _MAX_READ: Final = 100_000
+#: The greatest time that a tick may have.
+_END_S: Final = 2**32 - 1
 
 
 class TooManySubscriptionsError(ValueError):
@@ -110,9 +112,9 @@ def read_subscriptions(store: Store, org_id: int | None = None) -> list[Subscrip
     return [Subscription(**dict(zip(names, row, strict=True))) for row in rows]
 
 
-def read_last_ticks(store: Store, of: Iterable[Subscription]) -> Mapping[str, int]:
-    """Return the last tick with a result, by the ids of subscriptions. Raises StoreError."""
-    return _last_ticks(store, RESULTS, of)
+def read_last_ticks(store: Store, of: Iterable[Subscription], until_s: int) -> Mapping[str, int]:
+    """Return the last tick with a result, up to a time, by the ids of subscriptions. Raises StoreError."""
+    return _last_ticks(store, RESULTS, of, until_s)
 
 
 def read_sent_ticks(store: Store, of: Iterable[Subscription]) -> Mapping[str, int]:
@@ -120,12 +122,18 @@ def read_sent_ticks(store: Store, of: Iterable[Subscription]) -> Mapping[str, in
     return _last_ticks(store, SENT, of)
 
 
-def _last_ticks(store: Store, table: str, of: Iterable[Subscription]) -> Mapping[str, int]:
+def _last_ticks(
+    store: Store, table: str, of: Iterable[Subscription], until_s: int = _END_S
+) -> Mapping[str, int]:
     projects = {one.id: (one.org_id, one.project_id) for one in of}
     rows = store.rows(
         f"SELECT org_id, project_id, id, max(tick_s) FROM {table} WHERE org_id IN {{orgs:Array(UInt32)}}"
-        " AND id IN {ids:Array(String)} GROUP BY org_id, project_id, id",
-        {"orgs": sorted({org for org, _ in projects.values()}), "ids": list(projects)},
+        " AND id IN {ids:Array(String)} AND tick_s <= {until:UInt32} GROUP BY org_id, project_id, id",
+        {
+            "orgs": sorted({org for org, _ in projects.values()}),
+            "ids": list(projects),
+            "until": until_s,
+        },
     )
     return {id_: int(tick_s) for *project, id_, tick_s in rows if projects[id_] == tuple(project)}
 
@@ -142,16 +150,19 @@ def read_results(store: Store, of: Subscription, limit: int) -> list[str]:
 
 
 def read_results_after(
-    store: Store, of: Subscription, after_s: int, limit: int, max_ticks: int
+    store: Store, of: Subscription, after_s: int, until_s: int, limit: int, max_ticks: int
 ) -> list[tuple[int, str]]:
-    """Return the first `limit` results after a tick, as (tick, JSON), of the latest `max_ticks` alone.
+    """Return the first results after a tick, up to a time, as (tick, JSON), of the latest ticks alone.
 
     Raises StoreError.
     """
-    key = "org_id = {org:UInt32} AND project_id = {project:UInt32} AND id = {id:String}"
+    key = (
+        "org_id = {org:UInt32} AND project_id = {project:UInt32} AND id = {id:String}"
+        " AND tick_s <= {until:UInt32}"
+    )
     return store.rows(
         f"SELECT tick_s, payload FROM {RESULTS} FINAL WHERE {key} AND tick_s > {{after:UInt32}} AND tick_s >="
         f" (SELECT min(tick_s) FROM (SELECT DISTINCT tick_s FROM {RESULTS} WHERE {key}"
         f" ORDER BY tick_s DESC LIMIT {max_ticks:d})) ORDER BY tick_s LIMIT {limit:d}",
-        {"org": of.org_id, "project": of.project_id, "id": of.id, "after": after_s},
+        {"org": of.org_id, "project": of.project_id, "id": of.id, "after": after_s, "until": until_s},
     )

@@ -87,13 +87,15 @@ class ResultDelivery:
         """
         found = await self._blocking(partial(read_subscriptions, self.store))
         known = {of.id for of in found}
-        self._done = {id_: tick_s for id_, tick_s in self._done.items() if id_ in known}
+        now_s = int(self.now_s())  # a clock that was ahead has delivered ticks that come again
+        self._done = {id_: min(tick_s, now_s) for id_, tick_s in self._done.items() if id_ in known}
         self._turns = {id_: number for id_, number in self._turns.items() if id_ in known}
         self.sink.keep(known)
         held = await self.lease.hold(LEASE_KEYS)
         mine = [of for of in found if lease_key(of) in held and self.sink.wants(of) and self._lacks(of)]
         for at in range(0, len(mine), _IDS):
-            self._done.update(await self.sink.positions(mine[at : at + _IDS]))
+            for id_, tick_s in (await self.sink.positions(mine[at : at + _IDS])).items():
+                self._done[id_] = tick_s if tick_s <= now_s else self._done.get(id_, now_s)
         self._rounds += 1
         for of in self._next([of for of in mine if self._lacks(of)]):
             self._turns[of.id] = self._rounds
@@ -117,15 +119,18 @@ class ResultDelivery:
 
     def _lacks(self, of: Subscription) -> bool:
         """Return whether there may be a result of a later tick."""
-        last_s = Schedule(of.resolution_s, of.since_s).last_at(int(self.now_s()))
-        return last_s > max(of.since_s, self._done.get(of.id, 0))
+        now_s = int(self.now_s())
+        since_s = of.since_s if of.since_s <= now_s else 0
+        return Schedule(of.resolution_s).last_at(now_s) > max(since_s, self._done.get(of.id, 0))
 
     async def _deliver(self, of: Subscription) -> None:
         if lease_key(of) not in await self.lease.hold(LEASE_KEYS):
             return
         since_s = self._done.get(of.id, 0)
-        most = self.settings.max_late_ticks
-        rows = await self._blocking(partial(read_results_after, self.store, of, since_s, _RESULTS, most))
+        until_s, most = int(self.now_s()), self.settings.max_late_ticks
+        rows = await self._blocking(
+            partial(read_results_after, self.store, of, since_s, until_s, _RESULTS, most)
+        )
         if not rows:
             return
         results = [StoredResult(*row) for row in rows]

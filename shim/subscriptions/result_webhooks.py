@@ -48,7 +48,7 @@ class _Failing:
 class ResultWebhooks:
     """Sends to the URL of each subscription. Results older than `max_age_s` are given up.
 
-    `now_s` is the wall clock.
+    `now_s` is the wall clock, `steady_s` one that never steps.
     """
 
     store: Store
@@ -59,6 +59,7 @@ class ResultWebhooks:
     metrics: ShimMetrics
     pool: Executor | None = None
     now_s: Callable[[], float] = time.time
+    steady_s: Callable[[], float] = time.monotonic
     _failing: dict[str, _Failing] = field(default_factory=dict)
     _log: Log = field(default_factory=lambda: Log("shim.subscriptions"))
     name: ClassVar[str] = "webhook"
@@ -66,7 +67,7 @@ class ResultWebhooks:
     def wants(self, of: Subscription) -> bool:
         """Return whether there is a webhook that is not paused after a failure."""
         failing = self._failing.get(of.id)
-        return bool(of.webhook) and (failing is None or self.now_s() >= failing.until_s)
+        return bool(of.webhook) and (failing is None or self.steady_s() >= failing.until_s)
 
     async def positions(self, of: Sequence[Subscription]) -> Mapping[str, int]:
         """Return the last ticks that were sent. Raises StoreError."""
@@ -82,7 +83,7 @@ class ResultWebhooks:
     async def deliver(self, of: Subscription, results: Sequence[StoredResult]) -> int | None:
         """Send results until one fails; return the last tick that is done with. Raises QueryError."""
         done_s = None
-        turn_ends_s = self.now_s() + _TURN_S
+        turn_ends_s = self.steady_s() + _TURN_S
         stuck = 0
         for one in results:
             if await self._is_done(of, one):
@@ -93,7 +94,7 @@ class ResultWebhooks:
                 stuck += 1
             else:
                 break
-            if self.now_s() >= turn_ends_s:
+            if self.steady_s() >= turn_ends_s:
                 break
         if done_s is not None:
             sent = SentTick(org_id=of.org_id, project_id=of.project_id, id=of.id, tick_s=done_s)
@@ -124,12 +125,13 @@ class ResultWebhooks:
                 count(self.name, "delayed").inc()
                 failing = self._failing.setdefault(of.id, _Failing())
                 failing.failures += 1
-                failing.until_s = now_s + pause_s(failing.failures, answer.retry_after_s)
-                failing.since_s.setdefault(one.tick_s, now_s)
+                steady_s = self.steady_s()
+                failing.until_s = steady_s + pause_s(failing.failures, answer.retry_after_s)
+                failing.since_s.setdefault(one.tick_s, steady_s)
                 self._log.throttled("webhook_failed", subscription=of.id, error=answer.text)
                 return False
         return True
 
     def _is_stuck(self, of: Subscription, one: StoredResult) -> bool:
         """Return whether a result that just failed has failed for long."""
-        return self.now_s() - self._failing[of.id].since_s[one.tick_s] >= _STUCK_S
+        return self.steady_s() - self._failing[of.id].since_s[one.tick_s] >= _STUCK_S

@@ -1,7 +1,8 @@
 """Evaluates subscriptions: at each tick, once the buckets of its window are complete.
 
 Owns when a tick is evaluated. A tick has one result however many shims evaluate it: the table of results
-keeps one row per subscription and tick. The last stored tick says where to go on after a restart.
+keeps one row per subscription and tick. The last stored tick says where to go on after a restart. Ticks ahead
+of a clock that was set back do not count: they are evaluated again when they come.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class SubscriptionEvaluator:
     lease: Lease = field(default_factory=SoleEvaluator)
     now_s: Callable[[], float] = time.time
     _last: dict[str, int] = field(default_factory=dict)
+    _since: dict[str, int] = field(default_factory=dict)  # of those made while the clock was ahead
 
     async def run(self) -> None:
         """Evaluate until cancelled."""
@@ -92,17 +94,28 @@ class SubscriptionEvaluator:
         """List the subscriptions with ticks that are due, as other shims have left them."""
         found = read_subscriptions(self.store)
         self.metrics.subscriptions.set(len(found))
-        self._last = {of.id: self._last[of.id] for of in found if of.id in self._last}
+        self._follow_clock(found)
         complete = {tenant: self._complete_s(tenant) for tenant in {_tenant(of) for of in found}}
         found = [of for of in found if lease_key(of) in held]
         pending = [of for of in found if self._ticks(of, complete[_tenant(of)]).ticks]
         for at in range(0, len(pending), _IDS):
-            self._last.update(read_last_ticks(self.store, pending[at : at + _IDS]))
+            last = read_last_ticks(self.store, pending[at : at + _IDS], int(self.now_s()))
+            self._last.update(last)
         due = [(of, self._ticks(of, complete[_tenant(of)])) for of in pending]
         return [(of, ticks) for of, ticks in due if ticks.ticks]
 
+    def _follow_clock(self, found: Sequence[Subscription]) -> None:
+        """Forget the ticks and beginnings that lie ahead of the clock, and those of other subscriptions."""
+        now_s = int(self.now_s())
+        last = {of.id: self._last[of.id] for of in found if of.id in self._last}
+        self._last = {id_: tick_s for id_, tick_s in last.items() if tick_s <= now_s}
+        if len(self._last) < len(last):
+            _log.warning("event=clock_set_back subscriptions=%d", len(last) - len(self._last))
+        ahead = [of for of in found if of.since_s > now_s]
+        self._since = {of.id: min(now_s, self._since.get(of.id, now_s)) for of in ahead}
+
     def _ticks(self, of: Subscription, complete_s: int) -> DueTicks:
-        every = Schedule(of.resolution_s, of.since_s)
+        every = Schedule(of.resolution_s, self._since.get(of.id, of.since_s))
         return due_ticks(every, self._last.get(of.id), complete_s, self.settings.subscriptions.max_late_ticks)
 
     def _complete_s(self, tenant: Tenant) -> int:

@@ -47,6 +47,7 @@ class World:
 
     store: Store
     now_s: float = T + 20_000.0
+    back_s: float = 0.0  # that the wall clock was set back
     metrics: ShimMetrics = field(default_factory=ShimMetrics)
 
     def __post_init__(self) -> None:
@@ -240,7 +241,10 @@ def _rules(*hosts: str) -> WebhookRules:
 async def _webhooks(w: World, *hosts: str) -> AsyncIterator[ResultWebhooks]:
     rules = _rules(*hosts)
     webhook = SignedWebhook(rules.allowed, timeout_s=5.0)
-    sink = ResultWebhooks(w.store, w.write, rules, webhook, 86_400.0, w.metrics, now_s=lambda: w.now_s)
+    sink = ResultWebhooks(
+        w.store, w.write, rules, webhook, 86_400.0, w.metrics,
+        now_s=lambda: w.now_s, steady_s=lambda: w.now_s + w.back_s,
+    )  # fmt: skip
     yield sink
     await sink.close()
 
@@ -265,6 +269,31 @@ async def test_each_result_is_sent_in_order_and_again_after_failures(w: World) -
             await w.delivery(restarted).round()  # another shim goes on from the stored progress
         assert receiver.ticks(of) == [1, 2, 2, 3, 4, 5]
         assert w.counted("webhook", "delivered") == 5
+
+
+async def test_a_clock_that_was_ahead_stops_no_delivery(w: World) -> None:
+    """By an hour: the pause after a failure, and ticks that were sent, lie ahead of the clock then."""
+    async with _receiver() as receiver, _webhooks(w, "127.0.0.1:*") as sink:
+        of = w.subscribe(1, receiver.url)
+        receiver.keys = {of.id: sink.rules.key(of.id)}
+        w.now_s = T + 3_600 + 5.0
+        w.evaluated(of, range(58, 61))
+        receiver.statuses = [204, 204, 503]
+        shim = w.delivery(sink)
+        await shim.round()
+        assert receiver.ticks(of) == [58, 59, 60]
+        w.now_s, w.back_s = T + 60 + 5.0, 3_540.0 + 2.0
+        await shim.round()
+        w.now_s += 60
+        w.evaluated(of, range(2, 3))
+        await shim.round()
+        async with _webhooks(w, "127.0.0.1:*") as restarted:
+            shim = w.delivery(restarted)
+            await shim.round()
+            w.now_s += 60
+            w.evaluated(of, range(3, 4))
+            await shim.round()
+        assert receiver.ticks(of) == [58, 59, 60, 2, 3]
 
 
 async def test_receivers_that_hang_delay_their_own_org_alone(w: World) -> None:

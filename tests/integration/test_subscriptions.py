@@ -228,6 +228,23 @@ async def test_late_ticks_are_caught_up_to_a_bound(embedded: World) -> None:
     assert skipped == 2
 
 
+async def test_a_clock_that_was_ahead_stops_no_subscription(embedded: World) -> None:
+    """By an hour, when a subscription was made, or when ticks were evaluated; the shim may start anew."""
+    old, shim = embedded.add(), embedded.shim()
+    embedded.now_s = T + 3_600 + 5
+    made = embedded.add(resolution_s=120)
+    assert await shim.round() == 8
+    assert embedded.results(old)[300 + 3_300] == []
+    embedded.now_s = T + 40
+    for shim in (shim, embedded.shim()):
+        assert await shim.round() == 0
+        embedded.now_s += 60
+        assert await shim.round() >= 1
+    for seconds in (60, 120):
+        assert embedded.results(old)[seconds] == [{"route": "/a", "n": 21.0 * seconds / 60}]
+    assert embedded.results(made)[120] == [{"route": "/a", "n": 42.0}]
+
+
 async def test_a_removed_subscription_is_not_evaluated(embedded: World) -> None:
     of, other = embedded.add(), embedded.add()
     embedded.book.remove(of)

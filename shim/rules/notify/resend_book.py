@@ -46,10 +46,11 @@ class ResendBook:
                 yield alert
             else:
                 told.until_ms = until_ms
-        if now_ms - self._swept_ms > _SWEEP_MS:
+        if abs(now_ms - self._swept_ms) > _SWEEP_MS:
             self._swept_ms = now_ms
             self._told = {key: told for key, told in self._told.items() if told.until_ms >= now_ms}
 
     def _again(self, told: _Told, now_ms: int) -> bool:
         _, resolved = told.state
-        return (self.of_resolved or not resolved) and now_ms - told.sent_ms >= self.resend_ms
+        rests = 0 <= now_ms - told.sent_ms < self.resend_ms  # not after a clock that was ahead is put right
+        return (self.of_resolved or not resolved) and not rests

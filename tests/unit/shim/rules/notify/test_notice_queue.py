@@ -43,6 +43,11 @@ def test_an_alert_is_sent_at_once_and_again_after_the_resend_delay() -> None:
     assert due(book, alert(fired_ms=180_002), 180_002) == [180_002]
 
 
+def test_a_clock_that_was_ahead_keeps_no_alert_back() -> None:
+    book = ResendBook(60_000, of_resolved=True)
+    assert due(book, alert(), 3_600_000, 10_000, 20_000, 70_000) == [3_600_000, 10_000, 70_000]
+
+
 def test_a_webhook_is_told_once_that_an_alert_is_resolved() -> None:
     book = ResendBook(60_000, of_resolved=False)
     assert due(book, alert(), 0, 60_000) == [0, 60_000]
