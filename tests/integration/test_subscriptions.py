@@ -236,10 +236,10 @@ async def test_a_clock_that_was_ahead_stops_no_subscription(embedded: World) -> 
     assert await shim.round() == 8
     assert embedded.results(old)[300 + 3_300] == []
     embedded.now_s = T + 40
-    for shim in (shim, embedded.shim()):
-        assert await shim.round() == 0
+    for each in (shim, embedded.shim()):
+        assert await each.round() == 0
         embedded.now_s += 60
-        assert await shim.round() >= 1
+        assert await each.round() >= 1
     for seconds in (60, 120):
         assert embedded.results(old)[seconds] == [{"route": "/a", "n": 21.0 * seconds / 60}]
     assert embedded.results(made)[120] == [{"route": "/a", "n": 42.0}]
