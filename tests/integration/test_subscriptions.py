@@ -232,7 +232,7 @@ async def test_a_clock_that_was_ahead_stops_no_subscription(embedded: World) -> 
     """By an hour, when a subscription was made, or when ticks were evaluated; the shim may start anew."""
     old, shim = embedded.add(), embedded.shim()
     embedded.now_s = T + 3_600 + 5
-    made = embedded.add(resolution_s=120)
+    made = embedded.add()
     assert await shim.round() == 8
     assert embedded.results(old)[300 + 3_300] == []
     embedded.now_s = T + 40
