@@ -1,6 +1,7 @@
 """Many agents at one indexer while everything is restarted in turn: exact, and how long frames wait.
 
 python -m tests.bench.many_agents [--agents 200] [--seconds 600] [--every 20] [--batching journal]
+                                  [--only indexer ...]
 
 Agents are simulated in a few processes, each with the agent's own encoder, spool in memory, forwarder and
 heartbeats. All of them flush at the same moment, as real ones do: every 10 s a frame of `--series` series of
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import logging
 import multiprocessing
+import os
 import random
 import sys
 import tempfile
@@ -178,7 +180,9 @@ def simulate(work: Work, channel: Any, made: Any = None) -> None:
     channel.send(told)
 
 
-def restart_in_turn(house: House, until_s: float, every_s: float) -> list[tuple[float, float, str]]:
+def restart_in_turn(
+    house: House, until_s: float, every_s: float, only: Sequence[str] = ()
+) -> list[tuple[float, float, str]]:
     """Restart a part after `every_s` and near a flush, again and again; return when each was away."""
     parts: list[tuple[str, Callable[[], None], Callable[[], None]]] = [
         ("indexer", house.indexer.kill, house.indexer.start),
@@ -186,6 +190,7 @@ def restart_in_turn(house: House, until_s: float, every_s: float) -> list[tuple[
         ("Redis", house.redis.stop, house.redis.start),
         ("API", house.shim.kill, house.shim.start),
     ]
+    parts = [part for part in parts if not only or part[0].lower() in only]
     away: list[tuple[float, float, str]] = []
     rnd = random.Random(1)
     while time.time() + every_s + _BUCKET_S < until_s:
@@ -255,7 +260,7 @@ def run(house: House, args: argparse.Namespace) -> int:
         processes.append(context.Process(target=simulate, args=(work, theirs), daemon=True))
         channels.append(ours)
         processes[-1].start()
-    away = restart_in_turn(house, until_s, args.every)
+    away = restart_in_turn(house, until_s, args.every, args.only)
     told: list[Told] = [channel.recv() for channel in channels]
     for process in processes:
         process.join()
@@ -277,7 +282,9 @@ def main() -> int:
     parser.add_argument("--series", type=int, default=25)
     parser.add_argument("--every", type=float, default=20.0)
     parser.add_argument("--batching", choices=("frame", "journal"), default="journal")
+    parser.add_argument("--only", choices=("indexer", "clickhouse", "redis", "api"), nargs="*", default=())
     args = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program is compiled, too
     print(f"# {machine()}: {' '.join(sys.argv[1:])}", flush=True)
     with tempfile.TemporaryDirectory(prefix="meterhouse-bench-") as name:
         house = House(Path(name), args.batching, own_clocks=False)
