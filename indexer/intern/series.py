@@ -153,7 +153,8 @@ class SeriesRegistry:
         fresh = distinct(ids)
         change = Change(tenant, day, frozenset(distinct(metric_ids).tolist()))
         with self._lock:
-            self._newest.append((tenant, day, int(fresh[0])))
+            some = fresh[:: len(fresh) // _NEWEST + 1].tolist()
+            self._newest.extend((tenant, day, series_id) for series_id in some)
             by_day = self._known.setdefault(tenant, {})
             known = by_day.get(day)
             if known is not None:

@@ -190,7 +190,7 @@ class Inserter:
     def _write_series(self, frames: Sequence[FrameRows], blocks: Mapping[Kind, Block]) -> None:
         """Write unknown series into their table, before any sample of theirs."""
         rows: list[Block] = []
-        fresh: list[tuple[Project, int, U64s, U64s]] = []
+        fresh: dict[tuple[Project, int], list[tuple[U64s, U64s]]] = {}
         for kind in (k for k, block in blocks.items() if not self._all_known(block)):
             for frame, sighting in ((f, s) for f in frames for s in f.sightings(kind)):
                 tenant = Project(frame.series.org_id, frame.series.project_id)
@@ -198,12 +198,15 @@ class Inserter:
                 if unknown.any():
                     rows.append(series_rows(frame.series, sighting, unknown))
                     metric_ids = frame.series.metric_id[sighting.index[unknown]]
-                    fresh.append((tenant, sighting.day, sighting.series_id[unknown], metric_ids))
+                    of_day = fresh.setdefault((tenant, sighting.day), [])
+                    of_day.append((sighting.series_id[unknown], metric_ids))
         if rows:
             for block in split_rows(concat(rows), MAX_BLOCK_ROWS):
                 self._store.insert("series", block)
-            for one in fresh:
-                self._registry.register(*one)
+            # At once: each registration merges all known series of the day.
+            for (tenant, day), found in fresh.items():
+                ids, metric_ids = (np.concatenate(column) for column in zip(*found, strict=True))
+                self._registry.register(tenant, day, ids, metric_ids)
 
     def _all_known(self, block: Block) -> bool:
         """Return whether no series of a sorted block is new; checked in order, an eighth of the work."""

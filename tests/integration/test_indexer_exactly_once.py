@@ -180,6 +180,7 @@ async def test_many_small_frames_of_many_agents_are_batched(chdb_dsn: str, tmp_p
     batches = service.metrics.registry.get_sample_value("meterhouse_indexer_batches_total")
     assert batches is not None
     assert batches < 20
+    assert 1 <= service.version() <= batches, "new series are registered once a batch, not once a frame"
     await service.stop()
     store = open_store(chdb_dsn, pool=1)
     for g in GRANULARITIES:

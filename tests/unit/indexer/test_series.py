@@ -82,6 +82,14 @@ def test_registry_knows_what_was_registered() -> None:
     assert len(registry) == 3
 
 
+def test_newest_has_some_of_each_registration() -> None:
+    registry = SeriesRegistry(1_000)
+    registry.register(ONE, 1, u64(3, 1, 2), u64(1, 1, 1))
+    assert registry.newest() == [(ONE, 1, 1), (ONE, 1, 2), (ONE, 1, 3)]
+    registry.register(TWO, 1, np.arange(1, 101, dtype=np.uint64), np.ones(100, np.uint64))
+    assert registry.newest()[3:] == [(TWO, 1, n) for n in range(1, 101, 4)]
+
+
 def test_version_rises_with_every_registration_only() -> None:
     registry = SeriesRegistry(100)
     registry.register(ONE, 1, u64(5), u64(1))
