@@ -18,8 +18,9 @@ T = TypeVar("T")
 
 #: Pauses between attempts while the server answers.
 _BACKOFF_S: Final = (0.1, 0.3, 1.0, 3.0, 5.0)
-#: Pauses between questions to a server that is away: a quarter of its absence within these bounds.
-_ASK_S: Final = (0.1, 1.0)
+#: Pauses between questions to a server that is away: an eighth of its absence within these bounds.
+_ASK_S: Final = (0.05, 1.0)
+_ASK_SHARE: Final = 1 / 8
 
 
 class _InThread(Protocol):
@@ -51,7 +52,7 @@ class AttemptPauses:
         away = False
         while fault is Fault.AWAY and (away or self._clock() < began_s + pause_s):
             shortest, longest = _ASK_S
-            await self._sleep(min(max((self._clock() - began_s) / 4, shortest), longest))
+            await self._sleep(min(max((self._clock() - began_s) * _ASK_SHARE, shortest), longest))
             answers = await self.answers()
             if away and answers:
                 return
