@@ -138,20 +138,30 @@ class JournalWriter:
         return self._waiting.oldest_s(self._gated.closed)
 
     async def start(self) -> None:
-        """Try the unfinished batches of an earlier run once; failed ones are written before all else."""
+        """Begin to write, the unfinished batches of an earlier run before all else.
+
+        Where other indexers write, too, frames are received meanwhile. Embedded, each batch is tried once
+        before: ClickHouse's identities are compared with the journal next (indexer/write/known_frames.py).
+        """
         await self._in_thread(self._pace.begin)
         for token, units in await self._in_thread(self._unfinished):
             log.info("event=replay token=%s frames=%d", token, len(units))
             self._metrics.replayed.inc()
-            failed = await self._attempts.attempt(token, units)
-            if failed is not None and not await self._set_aside_if_alone(token, units, failed):
-                rest = [u for u in units if u.identity not in failed.gone]
+            rest = units if self._claims is not None else await self._tried_once(token, units)
+            if rest is not None:
                 self._left.append(BegunBatch(token, rest, rest, {}, held=False))
                 for unit in rest:
                     self._waiting.add(unit)  # sent again, they wait for this batch
         self._loop_task = asyncio.create_task(self._run(), name="indexer-writer")
         self.aside.start()
         self._check.start()
+
+    async def _tried_once(self, token: str, units: Sequence[AcceptedFrame]) -> list[AcceptedFrame] | None:
+        """Try to write a batch; return the frames that are left, None if it is done or set aside."""
+        failed = await self._attempts.attempt(token, units)
+        if failed is None or await self._set_aside_if_alone(token, units, failed):
+            return None
+        return [unit for unit in units if unit.identity not in failed.gone]
 
     async def write(self, unit: AcceptedFrame) -> None:
         """Write a frame with the next batch. Raises WriteError."""
