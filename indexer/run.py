@@ -18,6 +18,7 @@ from indexer.http.listening_sockets import START_WAIT_S
 from indexer.http.reload_signal import reloading
 from indexer.service import IndexerService
 from indexer.settings import Settings
+from indexer.tables_ready import EarlyTables
 from indexer.write.journal import JournalError
 
 
@@ -29,17 +30,18 @@ async def run(
     ready: Callable[[IndexerService], None] | None = None,
     stop: asyncio.Event | None = None,
     on_reload: ReloadAction | None = None,
+    early: EarlyTables | None = None,
 ) -> None:
     """Serve until `stop` is set or SIGTERM or SIGINT comes; call `ready` when it listens.
 
-    SIGHUP runs `on_reload`.
+    SIGHUP runs `on_reload`. `early`: tables that are made ready already.
     """
     stopping = stop or asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         with suppress(NotImplementedError, ValueError, RuntimeError):  # not the main thread: `stop` it is
             loop.add_signal_handler(signum, stopping.set)
-    service = IndexerService(settings, store, socks=socks)
+    service = IndexerService(settings, store, socks=socks, early=early)
     manager = ServiceManager.of_environment()
     await service.bind(START_WAIT_S)
     try:

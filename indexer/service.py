@@ -23,8 +23,7 @@ from indexer.agents.heartbeats import HeartbeatWriter
 from indexer.agents.observer import AgentObserver
 from indexer.agents.registry import AgentRegistry
 from indexer.agents.up import ReportedUp, UpWriter, instance_of
-from indexer.clickhouse.schema import SCOPED_IDENTITIES, applied_ms, has_legacy_inputs, migrate
-from indexer.clickhouse.store import Store, StoreError, open_store
+from indexer.clickhouse.store import Store, StoreError
 from indexer.clickhouse.wait_for_store import done_when_whole, open_when_there
 from indexer.deletion.deleter import Deleter, DeletionParts
 from indexer.deletion.deletion_request import DeletionBusyError, DeletionRequest, DeletionResult
@@ -55,6 +54,7 @@ from indexer.streams.open_consumers import open_consumers
 from indexer.streams.stream_commits import StreamCommits
 from indexer.subscriptions.messages_of_subscriptions import SubscriptionWrites
 from indexer.subscriptions.subscription_rows import SubscriptionWriter
+from indexer.tables_ready import EarlyTables, ReadyTables, look, open_settings_store, upgrade
 from indexer.write.assembly import Writing, open_writing
 from indexer.write.frame_retention import ConfiguredRetention, RecordedRetention, RetentionPolicy
 from indexer.write.frame_writer import FrameWriter
@@ -70,9 +70,7 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-_DAY_MS = 86_400_000
-#: How long a ClickHouse call may be unanswered; an INSERT is then repeated under its token.
-_STORE_TIMEOUT_S: Final = 60
+_DAY_MS: Final = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +87,8 @@ class IndexerService:
 
     `store`: use this one and leave it open; None opens (and closes) one of the settings' DSN. `insert_feed`:
     announces INSERTs to readers in the same process. `socks`: sockets that listen already
-    (indexer/http/listening_sockets.py); None binds those of the settings.
+    (indexer/http/listening_sockets.py); None binds those of the settings. `early`: tables that are made ready
+    already.
 
     Raises StoreError, JournalError or OSError from `start` when it cannot work.
     """
@@ -101,8 +100,10 @@ class IndexerService:
         *,
         insert_feed: InsertFeed | None = None,
         socks: list[socket.socket] | None = None,
+        early: EarlyTables | None = None,
     ) -> None:
         self.settings = settings
+        self._early = early
         self._insert_feed = insert_feed
         self.metrics = Metrics()
         self.registry = SeriesRegistry(settings.bounds.cached_series)
@@ -213,16 +214,14 @@ class IndexerService:
                 "event=certificates_unused hint=indexer.tls.client_ca has the CA of client certificates"
             )
         await self.bind()
-        store = await self._open_store()
-        migration = partial(migrate, store, self.settings.retention, self.settings.limits.retention_steps)
-        await (self._in_thread(migration) if store.embedded else done_when_whole(migration, self._in_thread))
-        legacy = await self._in_thread(partial(has_legacy_inputs, store))
+        tables = await self._ready_tables()
+        store, legacy = tables.store, tables.legacy
         writing = await self._in_thread(partial(self._open_writing, store, legacy=legacy))
         if self._watch is not None:
             await self._watch.start()
         await writing.writer.start()
         self._start_background(store, writing)
-        receiver = await self._make_receiver(store, writing, authenticator, legacy=legacy)
+        receiver = await self._make_receiver(tables, writing, authenticator)
         self._receiver = receiver
         await self._serve(receiver, tls)
         note = StreamCommits(store, _now_ms).add
@@ -232,20 +231,19 @@ class IndexerService:
         for stream in self._streams:
             stream.start()
 
-    async def _open_store(self) -> Store:
-        """Return the given store, or open that of the settings once it answers."""
-        settings = self.settings
+    async def _ready_tables(self) -> ReadyTables:
+        """Return the tables of the given store, or of the settings' once it answers."""
+        early = await self._in_thread(self._early.take) if self._early is not None else None
+        if early is not None:
+            self._store = early.store
+            return early
         if self._store is None:
-            opening = partial(
-                open_store,
-                settings.dsn,
-                pool=settings.connections,
-                cluster=settings.cluster,
-                insert_quorum=settings.insert_quorum,
-                timeout_s=_STORE_TIMEOUT_S,
-            )
+            opening = partial(open_settings_store, self.settings)
             self._store = await open_when_there(opening, self._in_thread)
-        return self._store
+        store = self._store
+        upgrading = partial(upgrade, store, self.settings)
+        await (self._in_thread(upgrading) if store.embedded else done_when_whole(upgrading, self._in_thread))
+        return await self._in_thread(partial(look, store))
 
     def _open_writing(self, store: Store, *, legacy: bool) -> Writing:
         """Make the string indexer and the writer over it."""
@@ -297,9 +295,10 @@ class IndexerService:
             )
 
     async def _make_receiver(
-        self, store: Store, writing: Writing, authenticator: Authenticator, *, legacy: bool
+        self, tables: ReadyTables, writing: Writing, authenticator: Authenticator
     ) -> Receiver:
         """Return the HTTP side, with the memory of frames and requests that the store has."""
+        store = tables.store
         settings, journal = self.settings, writing.journal
         self._subscriptions = SubscriptionWriter(store, settings.bounds.subscriptions, _now_ms)
         parts = journal, writing.identities, self.metrics, settings, _now_ms
@@ -307,7 +306,7 @@ class IndexerService:
         steps = settings.limits.retention_steps
         retentions: RetentionPolicy = ConfiguredRetention(settings.retention, steps)
         if journal is None:
-            retentions = RecordedRetention(store, settings.retention, steps, legacy=legacy)
+            retentions = RecordedRetention(store, settings.retention, steps, legacy=tables.legacy)
         dropped = self.metrics.forgotten_requests.inc
         sees_all = journal is not None
         self._observer = AgentObserver(self.agents, self._heartbeats, self._up, sees_all=sees_all)
@@ -327,7 +326,7 @@ class IndexerService:
                 pending=self._pending,
                 taken=journal.taken if journal is not None else lambda _: (),
                 set_aside=writing.writer.aside if isinstance(writing.writer, JournalWriter) else None,
-                scoped_from_ms=await self._in_thread(partial(applied_ms, store, SCOPED_IDENTITIES)),
+                scoped_from_ms=tables.scoped_from_ms,
                 remembers_s=known.remembers_s,
                 delete=self.delete if settings.admin_api else None,
             ),

@@ -53,18 +53,21 @@ def indexer(argv: Sequence[str]) -> int:
 
 
 def _serve(settings: IndexerSettings, socks: list[socket.socket], reload: SettingsReload) -> int:
+    from indexer.http.interpreter_lock import switch_often
     from indexer.http.quick_imports import quick_imports
 
+    switch_often()
     with quick_imports():
+        from indexer.tables_ready import early_tables
+
+        early = early_tables(settings)  # its statements wait for the server while the rest is imported
         import uvloop
 
         from indexer.clickhouse.store import StoreError
-        from indexer.http.interpreter_lock import switch_often
         from indexer.run import run
 
     try:
-        switch_often()
-        uvloop.run(run(settings, socks=socks, on_reload=reload))
+        uvloop.run(run(settings, socks=socks, on_reload=reload, early=early))
     except (OSError, StoreError) as e:
         return report_error("indexer", e, 1)
     return 0

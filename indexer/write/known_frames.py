@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, Protocol
 
-from indexer.clickhouse.schema import STORED_IDENTITIES, applied_ms
+from indexer.clickhouse.schema import STORED_IDENTITIES, applied_times
 from indexer.clickhouse.store import Store, StoreError
 from indexer.metrics import Metrics
 from indexer.settings import Settings
@@ -135,7 +135,8 @@ def open_known_frames(
     """
     if journal is None or stored is None:
         return NoKnownFrames()
-    began_ms, since_ms = applied_ms(store, 1), applied_ms(store, STORED_IDENTITIES)
+    applied = applied_times(store)
+    began_ms, since_ms = applied.get(1, 0), applied.get(STORED_IDENTITIES, 0)
     if since_ms - began_ms < _NEW_MS:
         since_ms = 0
     known = journal.complete_since_ms

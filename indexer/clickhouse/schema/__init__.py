@@ -8,7 +8,7 @@ from indexer.clickhouse.schema.metric_types import KINDS
 from indexer.clickhouse.schema.migrate import (
     SCOPED_IDENTITIES,
     STORED_IDENTITIES,
-    applied_ms,
+    applied_times,
     applied_versions,
     complete,
     lacking,
@@ -27,7 +27,7 @@ __all__ = [
     "Granularity",
     "Layout",
     "Retention",
-    "applied_ms",
+    "applied_times",
     "applied_versions",
     "complete",
     "has_legacy_inputs",

@@ -267,14 +267,13 @@ def lacking(applied: frozenset[int], database: str) -> str:
     return f"the tables of the database {database} are too old: migration {missing[0]} is missing"
 
 
-def applied_ms(store: Store, version: int) -> int:
-    """Return when a migration was first applied, Unix milliseconds; 0 if never. Raises StoreError."""
-    ((first_ms,),) = store.rows(
-        "SELECT toInt64(toUnixTimestamp64Milli(min(applied_at))) FROM schema_migrations"
-        " WHERE version = {version:UInt32}",
-        {"version": version},
+def applied_times(store: Store) -> dict[int, int]:
+    """Return when each migration was first applied, Unix milliseconds. Raises StoreError."""
+    rows = store.rows(
+        "SELECT version, toInt64(toUnixTimestamp64Milli(min(applied_at))) FROM schema_migrations"
+        " GROUP BY version"
     )
-    return max(0, int(first_ms))
+    return {int(version): max(0, int(first_ms)) for version, first_ms in rows}
 
 
 def _layout(store: Store, cluster: str | None, retention: Retention | None) -> Layout:

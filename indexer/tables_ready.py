@@ -1,0 +1,88 @@
+"""Opens the settings' store and brings its tables up to date: the first part of a start.
+
+A restart is an outage, and most of it is imports, which compute while these statements mostly wait. So a
+process may do this part early, in a thread, as soon as the few modules for it are there.
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import Final, NamedTuple
+
+from indexer.clickhouse.schema import SCOPED_IDENTITIES, applied_times, has_legacy_inputs, migrate
+from indexer.clickhouse.store import Store, StoreError, open_store
+from indexer.settings import Settings
+
+#: How long a ClickHouse call may be unanswered; an INSERT is then repeated under its token.
+_STORE_TIMEOUT_S: Final = 60
+
+
+class ReadyTables(NamedTuple):
+    """A store with this version's tables.
+
+    `legacy`: it has input tables of before migration 5. `scoped_from_ms`: when identities of frames began to
+    carry their tenant.
+    """
+
+    store: Store
+    legacy: bool
+    scoped_from_ms: int
+
+
+def open_settings_store(settings: Settings) -> Store:
+    """Open the store of the settings' DSN. Raises StoreError."""
+    return open_store(
+        settings.dsn,
+        pool=settings.connections,
+        cluster=settings.cluster,
+        insert_quorum=settings.insert_quorum,
+        timeout_s=_STORE_TIMEOUT_S,
+    )
+
+
+def upgrade(store: Store, settings: Settings) -> None:
+    """Bring the tables up to date. Raises StoreError."""
+    migrate(store, settings.retention, settings.limits.retention_steps)
+
+
+def look(store: Store) -> ReadyTables:
+    """Return what a start must know of upgraded tables. Raises StoreError."""
+    return ReadyTables(store, has_legacy_inputs(store), applied_times(store).get(SCOPED_IDENTITIES, 0))
+
+
+class EarlyTables:
+    """Makes the tables of a server ready in a thread, once.
+
+    A failure is left to the start, which tries again with its waits and words.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._found: ReadyTables | None = None
+        work = partial(self._work, settings)
+        self._thread = threading.Thread(target=work, name="indexer-early", daemon=True)
+        self._thread.start()
+
+    def take(self) -> ReadyTables | None:
+        """Return the tables, None after a failure; blocks. The caller closes the store."""
+        self._thread.join()
+        return self._found
+
+    def _work(self, settings: Settings) -> None:
+        try:
+            store = open_settings_store(settings)
+        except StoreError:
+            return
+        try:
+            upgrade(store, settings)
+            self._found = look(store)
+        except StoreError:
+            store.close()
+
+
+def early_tables(settings: Settings) -> EarlyTables | None:
+    """Begin with the tables of a server; None for embedded data, and for TLS.
+
+    Contexts for TLS have to wait for the end of quick_imports.
+    """
+    return EarlyTables(settings) if settings.dsn.startswith("http://") else None
