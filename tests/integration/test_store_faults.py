@@ -249,6 +249,7 @@ async def test_a_frame_whose_batch_waits_since_an_earlier_run_is_answered_when_i
     await until(lambda: bool(indexer.metric("store_faults_total", fault="keeper")))
     await indexer.stop()
     await indexer.start(batching="journal")
+    await until(lambda: bool(indexer.metric("store_faults_total", fault="keeper")))
     assert (await indexer.get("/readyz"))[0] == 503
     sending = asyncio.create_task(indexer.send(frame))
     other = await indexer.send(counter_frame({"a": 2.0}, NOW_S, sequence=77))
