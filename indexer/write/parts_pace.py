@@ -68,9 +68,10 @@ class PartsPace:
             self._per_s = self._in_all / max(1, indexers)
 
     def resume(self, left: float, passed_s: float) -> None:
-        """Go on with the debts of an earlier process; `passed_s` have paid some since."""
+        """Go on with what an earlier process had left or owed, `passed_s` ago."""
         with self._lock:
-            self._left = min(0.0, max(left, -_MAX_OWED_S * self._per_s) + passed_s * self._per_s)
+            left = max(left, -_MAX_OWED_S * self._per_s) + passed_s * self._per_s
+            self._left = min(left, _BURST_S * self._per_s)
 
     def wait_ms(self, now_ms: int) -> int:
         """Return how long the next batch waits."""

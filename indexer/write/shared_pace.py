@@ -1,7 +1,7 @@
-"""Paces the INSERTs of one of several indexers: who shares the rate, and the debts of earlier processes.
+"""Paces the INSERTs of one of several indexers: who shares the rate, and what earlier processes left.
 
 The other indexers are known by the rows that their batches write into `identities`. An indexer without
-batches takes no share. The journal keeps the debts with each batch, so a restart gives nothing away.
+batches takes no share. The journal keeps the allowance with each batch, so a restart neither gives nor takes.
 Sync: `begin` and the INSERTs run in threads.
 """
 

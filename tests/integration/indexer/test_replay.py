@@ -53,6 +53,13 @@ class HeldInserter(Inserter):
         return 1
 
 
+def no_rows() -> Store:
+    """Return a store whose tables are empty."""
+    store = Mock(spec=Store)
+    store.rows.return_value = []
+    return store
+
+
 def left_journal(folder: Path) -> Journal:
     """Return the journal of a run that died with a batch under way."""
     path = folder / "journal.sqlite"
@@ -65,8 +72,8 @@ def left_journal(folder: Path) -> Journal:
 async def test_frames_come_while_an_unfinished_batch_is_written(tmp_path: Path, failures: int) -> None:
     inserter, journal = HeldInserter(failures), left_journal(tmp_path)
     claims = BatchClaims(FrameClaims(MemoryBits()), journal)
-    settings = Settings(batch=BatchSettings(linger_ms=0))
-    writer = JournalWriter(Mock(spec=Store), inserter, journal, settings, Metrics(), claims=claims)
+    settings = Settings(batch=BatchSettings(linger_ms=0, parts_per_s=1_000))
+    writer = JournalWriter(no_rows(), inserter, journal, settings, Metrics(), claims=claims)
     async with asyncio.timeout(120):
         await writer.start()
         assert inserter.inserted == [], "the start does not wait for the batch"
@@ -86,7 +93,7 @@ async def test_frames_come_while_an_unfinished_batch_is_written(tmp_path: Path, 
 async def test_embedded_an_unfinished_batch_is_written_before_frames_come(tmp_path: Path) -> None:
     """What ClickHouse has is compared with the journal next, and must not be ahead of it."""
     inserter, journal = HeldInserter(), left_journal(tmp_path)
-    writer = JournalWriter(Mock(spec=Store), inserter, journal, Settings(), Metrics())
+    writer = JournalWriter(no_rows(), inserter, journal, Settings(), Metrics())
     inserter.go.set()
     async with asyncio.timeout(120):
         await writer.start()

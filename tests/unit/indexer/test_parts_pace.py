@@ -103,3 +103,14 @@ def test_kills_make_no_more_parts() -> None:
         left = pace.left(now_ms + 5_000)
         now_ms += 6_000
     assert 0.8 * 3.0 * 600 <= made <= 3.0 * 600 + 20
+
+
+def test_a_restart_takes_nothing_away() -> None:
+    """Else the frames of the restart wait for the parts of the batch that was under way."""
+    pace = PartsPace(10.0)
+    pace.resume(50.0, 1.0)
+    assert pace.left(1_000) == 60.0
+    pace.resume(95.0, 60.0)
+    assert pace.left(1_000) == 100.0, "no more than of one flush"
+    pace.resume(-30.0, 1.0)
+    assert pace.left(1_000) == -20.0
