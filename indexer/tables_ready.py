@@ -47,7 +47,7 @@ def upgrade(store: Store, settings: Settings) -> None:
 
 
 def look(store: Store) -> ReadyTables:
-    """Return what a start must know of upgraded tables. Raises StoreError."""
+    """Return the facts of upgraded tables that a start needs. Raises StoreError."""
     return ReadyTables(store, has_legacy_inputs(store), applied_times(store).get(SCOPED_IDENTITIES, 0))
 
 

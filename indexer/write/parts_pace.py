@@ -68,7 +68,7 @@ class PartsPace:
             self._per_s = self._in_all / max(1, indexers)
 
     def resume(self, left: float, passed_s: float) -> None:
-        """Go on with what an earlier process had left or owed, `passed_s` ago."""
+        """Go on with the allowance or the debts of an earlier process, `passed_s` ago."""
         with self._lock:
             left = max(left, -_MAX_OWED_S * self._per_s) + passed_s * self._per_s
             self._left = min(left, _BURST_S * self._per_s)

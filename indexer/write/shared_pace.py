@@ -1,4 +1,4 @@
-"""Paces the INSERTs of one of several indexers: who shares the rate, and what earlier processes left.
+"""Paces the INSERTs of one of several indexers: who shares the rate, and the rest of earlier allowances.
 
 The other indexers are known by the rows that their batches write into `identities`. An indexer without
 batches takes no share. The journal keeps the allowance with each batch, so a restart neither gives nor takes.
