@@ -91,7 +91,7 @@ async def test_frames_come_while_an_unfinished_batch_is_written(tmp_path: Path, 
 
 
 async def test_embedded_an_unfinished_batch_is_written_before_frames_come(tmp_path: Path) -> None:
-    """What ClickHouse has is compared with the journal next, and must not be ahead of it."""
+    """The identities in ClickHouse are compared with the journal next, and must not be ahead of it."""
     inserter, journal = HeldInserter(), left_journal(tmp_path)
     writer = JournalWriter(no_rows(), inserter, journal, Settings(), Metrics())
     inserter.go.set()
