@@ -153,7 +153,7 @@ class ForwardSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gone: list[str] = []
     #: Those of them whose journal is lost, too: rows that they stored in part may count twice.
     journals_lost: list[str] = []
-    #: How long all tries at an indexer of `urls` must fail until new frames go to the next one.
+    #: How long all tries at an indexer must fail until new frames go to the next one of `urls`, or at `url`.
     failover_s: Annotated[float, msgspec.Meta(gt=0, le=3_600)] = 10.0
     #: How long it must answer again until new frames go back to it.
     return_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 30.0

@@ -329,6 +329,7 @@ class IndexerService:
                 scoped_from_ms=tables.scoped_from_ms,
                 remembers_s=known.remembers_s,
                 delete=self.delete if settings.admin_api else None,
+                name=journal.name if journal and not (store.embedded or settings.only_indexer) else "",
             ),
         )
 

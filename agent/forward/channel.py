@@ -21,6 +21,7 @@ from agent.forward.credentials import Credentials
 from agent.net.sockets import split_url
 from agent.runtime.logs import Log
 from agent.settings import ForwardSettings
+from agent.wire.addressee import INDEXER_HEADER, MISDIRECTED
 from agent.wire.frame import CONTENT_TYPE
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Outcome(enum.Enum):
     CONNECTION = "connection"  # none: refused, reset, name not found
     TIMEOUT = "timeout"  # none in time
     TLS = "tls"  # none: a certificate is refused, the indexer's or the agent's
+    MISDIRECTED = "misdirected"  # 421: of another indexer than the one that the agent keeps to
 
 
 #: Outcomes after which a frame is not sent again.
@@ -55,7 +57,8 @@ class Answer(msgspec.Struct, frozen=True):
     text: str = ""
     retry_after_s: float = 0.0
     expired: int = 0  # rows older than their retention; known for frames of a bundle
-    sent: bool = True  # False: no connection was made, so the indexer has nothing of it
+    sent: bool = True  # False: the indexer has nothing of it, as no connection was made or it says so
+    indexer: str = ""  # the name that it tells
 
 
 def failure_text(answer: Answer, settings: ForwardSettings) -> str:
@@ -73,6 +76,8 @@ def failure_text(answer: Answer, settings: ForwardSettings) -> str:
             return "the indexer refuses more for now, a limit is reached: 429"
         case 503:
             return "the indexer or its store is busy or down: 503"
+        case 421:
+            return "agent.forward.url leads to other indexers than the one that may have the frames: 421"
     match answer.outcome:
         case Outcome.TIMEOUT:
             return "the indexer does not answer in time"
@@ -177,9 +182,11 @@ class Channel:
             if self._context is not None and (problem := _tls_problem(e)):
                 return Answer(Outcome.TLS, text=problem, sent=sent)
             return Answer(Outcome.CONNECTION, text=str(e) or type(e).__name__, sent=sent)
-        return judge(
+        answer = judge(
             response.status, body.decode(errors="replace"), _seconds(response.getheader("Retry-After"))
         )
+        name = response.getheader(INDEXER_HEADER)
+        return msgspec.structs.replace(answer, indexer=name) if name else answer
 
 
 def _http_client(tls: bool) -> Any:
@@ -212,6 +219,8 @@ def judge(status: int, text: str, retry_after_s: float = 0.0, expired: int = 0) 
         return Answer(Outcome.REFUSED, status, text)
     if status == 409:
         return Answer(Outcome.CONFLICT, status, text)
+    if status == MISDIRECTED:
+        return Answer(Outcome.MISDIRECTED, status, text, sent=False)
     if status in (401, 403):
         return Answer(Outcome.DENIED, status, text, retry_after_s)
     outcome = Outcome.BUSY if status in (429, 503) else Outcome.STATUS

@@ -24,6 +24,7 @@ from agent.forward.channel import FINAL, Answer, Channel, Outcome, failure_text
 from agent.forward.circuit_breaker import CircuitBreaker
 from agent.forward.credentials import Credentials
 from agent.forward.delivery import MAX_BYTES, Delivery
+from agent.forward.one_indexer import OneIndexer
 from agent.forward.sending import target_label
 from agent.forward.spool.record import EncodedFrame
 from agent.runtime.logs import Log
@@ -80,6 +81,7 @@ class Forwarder:
         rng: random.Random | None = None,
         credentials: Credentials | None = None,
         release_of: Callable[[EncodedFrame], Release] = lambda _: Release(),
+        one: OneIndexer | None = None,
     ) -> None:
         self.sent_frames = 0
         self.sent_rows = 0
@@ -96,6 +98,7 @@ class Forwarder:
         self._log = log
         self._lock = threading.Condition()
         self._rng = rng or random.Random()  # noqa: S311
+        self._one = one
         self._circuit = CircuitBreaker(
             settings.backoff_s, settings.max_backoff_s, self._rng
         )  # of the indexer
@@ -106,7 +109,7 @@ class Forwarder:
         self._stopped = False
         credentials = credentials or Credentials(settings, log)
         deliveries = [
-            Delivery(Channel(settings, credentials=credentials), release_of)
+            Delivery(Channel(settings, credentials=credentials), release_of, one)
             for _ in range(settings.connections)
         ]
         self._threads = [
@@ -214,7 +217,8 @@ class Forwarder:
         failed = next((answer for answer in answers if answer.outcome not in FINAL), None)
         with self._lock:
             now_s = time.monotonic()
-            alive = self._answered_s > began_s
+            others = failed is not None and failed.outcome is Outcome.MISDIRECTED
+            alive = others or self._answered_s > began_s
             if any(answer.outcome in FINAL for answer in answers):
                 if self._circuit.failures:
                     self._log.info("indexer_back", after_failures=self._circuit.failures)
@@ -236,11 +240,13 @@ class Forwarder:
             else:
                 rest_s, busy = self._rest_s(answer) if alive else 0.0, answer.outcome is Outcome.BUSY
                 self._spool.again(frame, rest_s, sent=answer.sent, postponed=busy)
+        if self._one is not None:
+            self._one.settled()
         self._tell(frames, answers)
 
     def _rest_s(self, answer: Answer) -> float:
         """Return how long a postponed frame rests while others are accepted."""
-        if answer.outcome not in (Outcome.BUSY, Outcome.DENIED):
+        if answer.outcome not in (Outcome.BUSY, Outcome.DENIED, Outcome.MISDIRECTED):
             return 0.0
         longest_s = _DRAIN_BACKOFF_S if self._draining else self._settings.max_backoff_s
         return min(max(answer.retry_after_s, self._settings.backoff_s), longest_s)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import msgspec
 
 from agent.forward.credentials import Credentials
 from agent.forward.current_channel import OpenChannel
 from agent.forward.forwarder import Forwarder
+from agent.forward.one_indexer import OneIndexer
 from agent.forward.sending import Sending
 from agent.forward.spool.spool import Spool
 from agent.runtime.logs import Log
@@ -33,7 +35,15 @@ def open_sending(settings: AgentSettings, spool: Spool, log: Log) -> OpenedSendi
         return OpenedSending(NoSending(), Credentials(forward, log), no_channel)
     credentials, bindings = Credentials(forward.first, log), spool.bindings
     if bindings is None or not (forward.urls or bindings.urls()):
-        return OpenedSending(Forwarder(forward, spool, log, credentials=credentials), credentials)
+        one = OneIndexer(
+            forward.url,
+            log,
+            Path(settings.spool.path) if settings.spool.path else None,
+            unsent=lambda: spool.unsent_frames,
+            failover_s=forward.failover_s,
+            journals_lost=forward.url in forward.journals_lost,
+        )
+        return OpenedSending(Forwarder(forward, spool, log, credentials=credentials, one=one), credentials)
     from agent.forward.forwarders import Forwarders  # only with several: it costs memory
 
     host = socket.gethostname()

@@ -43,6 +43,7 @@ from indexer.receive.intake import Intake
 from indexer.receive.limits_http import LimitsPage
 from indexer.receive.message_requests import MessageRequests
 from indexer.receive.messages import MessagesError, Parsed, parse
+from indexer.receive.named_answers import FRAMES, NamedAnswers
 from indexer.receive.pending_requests import PendingRequests
 from indexer.receive.set_aside_http import PATH as ASIDE_PATH
 from indexer.receive.set_aside_http import SetAsidePages
@@ -83,7 +84,7 @@ class ReceiverParts:
     `pending`, `taken`: known requests of messages.
     `set_aside`: None when batching by frame. `scoped_from_ms`: earlier frames keep identities without their
     tenant (indexer/write/identity.py). `remembers_s`: minimum seconds that a stored frame is known. `delete`:
-    None where deletions are off.
+    None where deletions are off. `name`: of the indexer, if others may have frames that it has not.
     """
 
     ready: Callable[[], Awaitable[Mapping[Part, str]]]
@@ -99,6 +100,7 @@ class ReceiverParts:
     scoped_from_ms: int
     remembers_s: int
     delete: Delete | None = None
+    name: str = ""
 
 
 class Receiver:
@@ -120,9 +122,10 @@ class Receiver:
     def app(self) -> web.Application:
         """Return the aiohttp application with all routes."""
         app = web.Application(
-            client_max_size=self._settings.bounds.body_bytes, middlewares=[self._guard, self._of_pages]
+            client_max_size=self._settings.bounds.body_bytes,
+            middlewares=[NamedAnswers(self._parts.name, self._metrics).answer, self._guard, self._of_pages],
         )
-        app.router.add_post("/v1/frames", self._frames)
+        app.router.add_post(FRAMES, self._frames)
         app.router.add_post(bundle.PATH, self._bundle)
         app.router.add_post("/v1/messages", self._messages)
         app.router.add_post(heartbeat.PATH, self._heartbeat)

@@ -80,12 +80,14 @@ class _Pending:
 
     def _more(self, size: int = 1) -> None:
         """Add text until there are `size` characters, or all of the answer. Raises MatrixError at its end."""
-        self._text = self._text[self._at :]
-        self._at, before = 0, len(self._text)
-        while len(self._text) < max(size, before + 1):
+        pieces = [self._text[self._at :]]
+        before = there = len(pieces[0])
+        while there < max(size, before + 1):
             chunk = next(self._chunks, b"")
             if not chunk:
                 break
-            self._text += self._decode(chunk)
-        if len(self._text) == before:
+            pieces.append(self._decode(chunk))
+            there += len(pieces[-1])
+        if there == before:
             raise MatrixError("the answer ends early")
+        self._text, self._at = "".join(pieces), 0

@@ -15,6 +15,12 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from agent.forward.channel import Answer, Channel, Outcome
+from agent.forward.delivery import Delivery
+from agent.forward.one_indexer import OneIndexer
+from agent.forward.spool.record import EncodedFrame
+from agent.runtime.logs import Log
+from agent.settings import ForwardSettings
 from agent.wire.frame import Frame, encode
 from agent.wire.release import Release
 from indexer.clickhouse.store import Store, open_store
@@ -23,6 +29,7 @@ from indexer.settings import BatchSettings, JournalSettings, Settings
 from tests.support.clickhouse_http import FaultRule, FaultRules
 from tests.support.frames import FrameRows, make_frame
 
+LOST = Answer(Outcome.TIMEOUT)
 NOW_S = int(time.time()) // 10 * 10
 HOP = Release(1).headers()
 
@@ -210,3 +217,43 @@ async def test_a_journal_has_one_indexer(indexers: Indexers) -> None:
     )
     told, _ = await process.communicate()
     assert b"another meterhouse (pid" in told
+
+
+@pytest.mark.parametrize("half", [False, True])
+async def test_frames_over_a_load_balancer_count_once(
+    indexers: Indexers, faults: FaultRules, half: bool
+) -> None:
+    """Indexer a takes a frame, and its answer is lost; then the URL leads to b. `half`: a stored a part."""
+    now_s = [0.0]
+    one = OneIndexer("http://balancer", Log(), clock_s=lambda: now_s[0])
+    sent = frame(1)
+    encoded = EncodedFrame(sent.identity, encode(sent), rows=2, number=1)
+
+    async def tried(name: str, *, lost: bool = False) -> Outcome:
+        channel = Channel(ForwardSettings(url=f"http://{indexers.running[name].address}"))
+        if lost:
+            send = channel.send
+            channel.send = lambda *given, **named: (  # type: ignore[method-assign]
+                found if (found := send(*given, **named)).outcome is Outcome.MISDIRECTED else LOST
+            )
+        answers = await asyncio.to_thread(Delivery(channel, one=one).send, [encoded])
+        channel.close()
+        return answers[0].outcome
+
+    if half:
+        faults.set(FaultRule(b"incoming_distributions".hex(), 241))
+    assert await tried("a", lost=True) is Outcome.TIMEOUT
+    if half:
+        await indexers.until_counted("a", "store_faults_total", fault="busy")
+        await indexers.stop("a")
+        faults.set()
+    assert await tried("b") is Outcome.MISDIRECTED
+    now_s[0] = 60.0
+    assert await tried("b") is (Outcome.BUSY if half else Outcome.ACCEPTED)
+    if half:
+        await indexers.start("a")
+        deadline = time.monotonic() + 120
+        while await tried("b") is not Outcome.ACCEPTED:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+    assert indexers.counts() == [1] * 4

@@ -1,0 +1,161 @@
+"""Which indexer gets a frame where one URL leads to several, and as how often released."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from agent.forward.channel import Answer, Outcome, judge
+from agent.forward.delivery import Delivery
+from agent.forward.one_indexer import OneIndexer
+from agent.forward.spool.record import EncodedFrame
+from agent.runtime.logs import Log
+from agent.wire.addressee import FOR_HEADER
+from agent.wire.release import HOP_HEADER, LOST_HOPS_HEADER, MAX_HOP
+from tests.support.load_balancer import LoadBalancer
+
+FIRST, SECOND, THIRD = (EncodedFrame(f"a/1/{n}", b"%d" % n, rows=1, number=n) for n in (1, 2, 3))
+FAILOVER_S = 10.0
+
+
+class Agent:
+    """A delivery over a load balancer. `unsent` and `now_s` are for the test to set."""
+
+    def __init__(self, directory: Path | None = None, *, journals_lost: bool = False) -> None:
+        self.now_s = 0.0
+        self.unsent = 1
+        self.balancer = LoadBalancer()
+        one = OneIndexer(
+            "http://balancer",
+            Log(),
+            directory,
+            unsent=lambda: self.unsent,
+            failover_s=FAILOVER_S,
+            journals_lost=journals_lost,
+            clock_s=lambda: self.now_s,
+        )
+        self.one = one
+        self.delivery = Delivery(self.balancer.channel(), one=one)
+
+    def send(self, *frames: EncodedFrame, to: Sequence[str], status: int | Outcome = 200) -> list[Outcome]:
+        """Send frames; each request goes to the next of `to`, again and again."""
+        self.balancer.route(to, status)
+        return [answer.outcome for answer in self.delivery.send(frames)]
+
+    @property
+    def taken(self) -> list[tuple[str, bytes, int]]:
+        return self.balancer.taken
+
+
+def test_each_frame_goes_to_the_one_that_answered_first() -> None:
+    agent = Agent()
+    assert agent.send(FIRST, to="ab") == [Outcome.ACCEPTED]
+    assert agent.send(SECOND, to="ba") == [Outcome.ACCEPTED]
+    assert agent.send(THIRD, to="bbbbb") == [Outcome.MISDIRECTED]
+    assert agent.taken == [("b", b"1", 0), ("b", b"2", 0)] or agent.taken == [("a", b"1", 0), ("a", b"2", 0)]
+
+
+def test_another_one_gets_a_frame_that_was_sent_as_a_released_one() -> None:
+    agent = Agent()
+    assert agent.send(FIRST, to="a", status=Outcome.TIMEOUT) == [Outcome.TIMEOUT]
+    agent.now_s = FAILOVER_S - 1
+    assert agent.send(FIRST, to="b") == [Outcome.MISDIRECTED]
+    agent.now_s = FAILOVER_S
+    assert agent.send(FIRST, SECOND, to="b") == [Outcome.ACCEPTED] * 2
+    assert agent.taken == [("a", b"1", 0), ("b", b"1", 1), ("b", b"2", 0)]
+
+
+def test_the_one_stays_while_it_answers_at_all() -> None:
+    agent = Agent()
+    for now_s in range(0, 100, 5):
+        agent.now_s = float(now_s)
+        assert agent.send(FIRST, to="a", status=503) == [Outcome.BUSY]
+        assert agent.send(SECOND, to="b") == [Outcome.MISDIRECTED]
+    assert {name for name, *_ in agent.taken} == {"a"}
+
+
+def test_changes_outlive_the_agent_and_count_for_its_earlier_frames(tmp_path: Path) -> None:
+    agent = Agent(tmp_path)
+    agent.send(FIRST, to="a", status=503)
+    agent.now_s = FAILOVER_S
+    agent.send(FIRST, to="b", status=503)
+    again = Agent(tmp_path)
+    recovered = EncodedFrame(FIRST.identity, FIRST.data, rows=1)
+    assert again.send(recovered, to="c") == [Outcome.MISDIRECTED]
+    again.now_s = FAILOVER_S
+    assert again.send(recovered, SECOND, to="c") == [Outcome.ACCEPTED] * 2
+    assert [hop for _, data, hop in agent.taken + again.taken if data == b"1"] == [0, 1, 2]
+    assert again.taken[-1] == ("c", b"2", 0)
+
+
+def test_changes_are_counted_anew_once_no_frame_is_unsent(tmp_path: Path) -> None:
+    agent = Agent(tmp_path)
+    agent.send(FIRST, to="a", status=503)
+    agent.now_s = FAILOVER_S
+    agent.send(FIRST, to="b")
+    agent.one.settled()
+    agent.unsent = 0
+    agent.one.settled()
+    agent.unsent = 1
+    agent.send(SECOND, to="b", status=503)
+    agent.send(SECOND, to="b")
+    assert agent.taken[-2:] == [("b", b"2", 0)] * 2
+    assert Agent(tmp_path).one.headers(EncodedFrame("a/0/9", b"", rows=0)) == {FOR_HEADER: "b"}
+
+
+def test_a_frame_that_was_released_too_often_waits_and_new_ones_do_not() -> None:
+    agent = Agent(journals_lost=True)
+    names = [f"indexer{n}" for n in range(MAX_HOP + 2)]
+    for at, name in enumerate(names):
+        agent.now_s = at * FAILOVER_S
+        agent.send(FIRST, to=[name], status=503)
+    assert [hop for *_, hop in agent.taken] == list(range(MAX_HOP + 1))
+    assert agent.send(FIRST, SECOND, to=[names[-1]]) == [Outcome.MISDIRECTED, Outcome.ACCEPTED]
+    assert agent.taken[-1] == (names[-1], b"2", 0)
+
+
+def test_the_operator_says_that_journals_are_lost() -> None:
+    agent = Agent(journals_lost=True)
+    agent.send(FIRST, to="a", status=503)
+    agent.now_s = FAILOVER_S
+    agent.send(FIRST, to="b")
+    assert agent.balancer.headers[-1] == {FOR_HEADER: "b", HOP_HEADER: "1", LOST_HOPS_HEADER: "0"} | {
+        "Meterhouse-Journal-Lost": "1"
+    }
+
+
+def test_a_change_that_cannot_be_written_does_not_hold(tmp_path: Path) -> None:
+    """Else the frames of a restarted agent would have the number of an earlier change."""
+    agent = Agent(tmp_path)
+    agent.send(FIRST, to="a", status=503)
+    tmp_path.rename(tmp_path.with_name("away"))
+    agent.now_s = FAILOVER_S
+    assert agent.send(FIRST, to="b") == [Outcome.MISDIRECTED]
+    tmp_path.with_name("away").rename(tmp_path)
+    assert agent.send(FIRST, to="b") == [Outcome.ACCEPTED]
+
+
+def test_indexers_without_names_get_any_frame() -> None:
+    agent = Agent()
+    assert agent.send(FIRST, to=["", ""], status=503) == [Outcome.BUSY]
+    assert agent.send(FIRST, to=["", ""]) == [Outcome.ACCEPTED]
+    assert [hop for *_, hop in agent.taken] == [0, 0]
+
+
+def test_several_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    agent = Agent()
+    with caplog.at_level(logging.WARNING):
+        agent.send(FIRST, to="a")
+        assert not caplog.records
+        for _ in range(3):
+            agent.send(SECOND, to="b")
+    (record,) = caplog.records
+    assert "several_indexers_at_one_url" in record.getMessage()
+    assert "agent.forward.urls" in record.getMessage()
+
+
+def test_421_completes_no_frame() -> None:
+    assert judge(421, "") == Answer(Outcome.MISDIRECTED, 421, sent=False)
