@@ -21,6 +21,8 @@ from indexer.write.frame_to_columns import DAY_S
 
 #: Seconds of the rate that may be used at once: agents flush together, every ten seconds.
 _BURST_S: Final = 10.0
+#: ... and by an indexer that has a new journal; others continue where the last process ended.
+_FIRST_S: Final = 3.0
 #: A batch begins so long after the one before, whatever is owed: agents wait for an answer for 10 s.
 _MAX_WAIT_S: Final = 8.0
 #: Debts beyond it are forgotten: rows of many days make hundreds of parts.
@@ -50,12 +52,12 @@ def _pairs(day: np.ndarray, kept: ColumnData | None) -> int:
 class PartsPace:
     """Says when the next batch may begin.
 
-    `per_s`: parts a second of all indexers on average; 0: no limit. It begins with nothing left.
+    `per_s`: parts a second of all indexers on average; 0: no limit.
     """
 
     def __init__(self, per_s: float) -> None:
         self._in_all = self._per_s = per_s
-        self._left = 0.0  # parts that may be made; below 0: debts
+        self._left = _FIRST_S * per_s  # parts that may be made; below 0: debts
         self._at_ms = 0
         self._began_ms: int | None = None
         self._unowed = False

@@ -9,6 +9,7 @@ import pytest
 from tests.faults.cluster.__main__ import main
 from tests.faults.cluster.kill_plan import REDIS, RedisMode, plan
 from tests.faults.cluster.line_truth import Difference, LineTruth
+from tests.support.parts_watch import worst_rate
 
 NAMES = [*(f"indexer {n}" for n in range(3)), "shim 0", "shim 1", *(f"agent {n}" for n in range(5))]
 KINDS = ["flushed", "garbage"]
@@ -78,3 +79,9 @@ def test_lines_of_a_killed_agent_may_be_lost_only_if_they_were_not_promised() ->
     ):
         assert truth.compare(got) == found
         assert bool(found) == bool(found.lost or found.doubled)
+
+
+def test_the_worst_window_of_parts_is_found_wherever_it_begins() -> None:
+    assert worst_rate([], 10) == 0
+    assert worst_rate([5, 5, 9, 14, 15], 10) == 0.4  # 5 to 14
+    assert worst_rate([100, 1, 100, 101, 2], 2) == 1.5
