@@ -22,6 +22,8 @@ from indexer.write.stored_identities import JOURNAL_SOURCES
 #: An indexer whose batches do not go on for so long has no share; agents send each 10 s.
 ACTIVE_S: Final = 40.0
 _LOOK_EVERY_S: Final = 5.0
+#: An indexer that has not stored a batch assumes that others start with it: so many in all.
+_NEW: Final = 3
 _BATCHES: Final = (
     "SELECT source, max((block, masks)), toFloat64(max(at_ms)) FROM (SELECT source, block,"
     f" groupBitOr(mask) AS masks, max(last_ms) AS at_ms FROM {IDENTITIES}"
@@ -54,7 +56,8 @@ class ActiveIndexers:
             self._last[journal] = last
         self._changed_s = changed
         others = (at_s for journal, at_s in changed.items() if journal != self._own)
-        return 1 + sum(now_s - at_s < ACTIVE_S for at_s in others)
+        active = 1 + sum(now_s - at_s < ACTIVE_S for at_s in others)
+        return active if self._own in batches else max(active, _NEW)
 
 
 class SharedPace:

@@ -132,6 +132,7 @@ class ClusterRun:
             watches = [stack.enter_context(_watch(api, sent, window)) for api in self._services.shims.apis]
             self._carry_out(began_s)
             if self._dead is not None:
+                self._dead.resume()
                 self._dead.wait(_RELEASED_S)
             self._heal()
             told = simulated.wait()
@@ -215,14 +216,14 @@ class ClusterRun:
             self._dead.release()
             self._done["release"] += 1
             return []
-        passed_s = time.time() - began_s
-        if wait_s := self._dead.wait_s(time.time()):
-            return [msgspec.structs.replace(event, at_s=passed_s + wait_s)]
-        if self._dead.die():
-            self._away.add(event.name)
-            self._done["die"] += 1
-            return [Event(passed_s + _RELEASED_AFTER_S, "release", event.name)]
-        return [msgspec.structs.replace(event, at_s=passed_s + 5.0)] if self._dead.may_die else []
+        now_s = time.time()
+        if (wait_s := self._dead.step(now_s)) is not None:
+            return [msgspec.structs.replace(event, at_s=now_s - began_s + wait_s)]
+        if not self._dead.dead:
+            return []
+        self._away.add(event.name)
+        self._done["die"] += 1
+        return [Event(time.time() - began_s + _RELEASED_AFTER_S, "release", event.name)]
 
     def _look_for_dead(self) -> None:
         """Note processes that ended by themselves."""

@@ -1,12 +1,13 @@
 """An indexer that dies for good while agents hold frames for it, and the operator who releases these.
 
-It dies shortly after agents have sent the frames of a bucket, and between two batches: frames of a batch that
-it had begun would wait for its journal, since it may have stored a part of them. So its journal is looked at
-after the kill; with a batch there it is started again, to die after a later bucket.
+It hangs before the end of a bucket, so that agents send it frames that it does not answer, and dies then.
+It hangs between two batches: frames of a batch that it had begun would wait for its journal, since it may
+have stored a part of them. With a batch there it goes on, to hang in a later bucket.
 """
 
 from __future__ import annotations
 
+import signal
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -19,8 +20,10 @@ from tests.faults.actors.processes import Actor
 from tests.faults.cluster.killed_agents import KilledAgent
 
 _BUCKET_S: Final = 10
-#: Seconds of a bucket in which frames of the one before are under way: agents flush 0.5 s after its end.
-_UNDER_WAY_S: Final = (1.0, 5.0)
+#: Seconds of a bucket in which it begins to hang, and of the next one after which it is killed: agents flush
+#: 0.5 s after a bucket's end.
+_HANGS_S: Final = (6.0, 9.0)
+_DIES_S: Final = 3.0
 _MAX_TRIES: Final = 12
 
 
@@ -34,38 +37,52 @@ class DeadIndexer:
         self._agents = agents
         self._tries = 0
         self._held = 0
+        self._hangs = False
         self._released: list[KilledAgent] = []
         self._stored = False
 
     @property
-    def may_die(self) -> bool:
-        """Whether another try is left."""
-        return self._tries < _MAX_TRIES
+    def dead(self) -> bool:
+        """Whether it is dead, and agents hold frames for it."""
+        return self._held > 0
 
-    @staticmethod
-    def wait_s(now_s: float) -> float:
-        """Return how long to wait for frames under way; 0: they are."""
-        first, last = _UNDER_WAY_S
+    def step(self, now_s: float) -> float | None:
+        """Take the next step to its death; return the seconds until the one after it, None for none."""
+        first, last = _HANGS_S
         phase_s = now_s % _BUCKET_S
-        return 0.0 if first <= phase_s <= last else (first - phase_s) % _BUCKET_S
-
-    def die(self) -> bool:
-        """Kill it; return whether agents hold frames for it that it has not begun to write, else start it."""
+        if self._hangs:
+            return self._die()
+        if not first <= phase_s <= last:
+            return (first - phase_s) % _BUCKET_S
         self._tries += 1
-        if not self._holding() or self._begun():
-            return False
-        self._actor.kill()
-        if self._begun() or not (held := self._holding()):
-            self._actor.launch()
-            return False
-        self._held = sum(held.values())
-        return True
+        self._actor.signal(signal.SIGSTOP)
+        if not self._begun():
+            self._hangs = True
+            return _BUCKET_S - phase_s + _DIES_S
+        self._actor.signal(signal.SIGCONT)
+        return 1.0 if self._tries < _MAX_TRIES else None
+
+    def _die(self) -> float | None:
+        """Kill it if agents hold frames for it, else let it go on."""
+        self._held = sum(self._holding().values())
+        if self.dead:
+            self._hangs = False
+            self._actor.kill()
+            return None
+        self.resume()
+        return 1.0 if self._tries < _MAX_TRIES else None
 
     def release(self) -> None:
         """Tell the agents that hold frames that it is gone: each restarts."""
         self._released = list(self._holding())
         for agent in self._released:
             agent.restart_without(self._url)
+
+    def resume(self) -> None:
+        """Let it go on if it hangs."""
+        if self._hangs:
+            self._hangs = False
+            self._actor.signal(signal.SIGCONT)
 
     def wait(self, deadline_s: float) -> None:
         """Wait until the released frames are stored, while it is still dead."""

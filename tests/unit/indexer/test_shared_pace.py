@@ -29,8 +29,10 @@ def test_an_indexer_is_active_while_its_batches_go_on() -> None:
     assert active.look(found, 111.0 + 2 * ACTIVE_S, wall_ms) == 1
 
 
-def test_the_first_one_is_alone() -> None:
-    assert ActiveIndexers("ja").look({}, 100.0, 1e12) == 1
+def test_a_new_one_assumes_that_others_start_with_it() -> None:
+    active = ActiveIndexers("ja")
+    assert active.look({}, 100.0, 1e12) == 3
+    assert active.look({"ja": ((0, 1), 1e12)}, 105.0, 1e12) == 1
 
 
 class Database:
@@ -77,7 +79,8 @@ def batch(database: Database, journal: Journal, token: str) -> None:
 def test_every_insert_of_the_store_is_paid_at_this_indexers_share(tmp_path: Path, clock: Clock) -> None:
     database, journal = Database(), open_journal(tmp_path)
     pace = SharedPace(database, journal, 8.0, clock)  # type: ignore[arg-type]
-    database.batches = [("jother", (0, 1), float(time.time_ns() // 1_000_000))]
+    now_ms = float(time.time_ns() // 1_000_000)
+    database.batches = [("jother", (0, 1), now_ms), (f"j{journal.name}", (0, 1), now_ms)]
     pace.begin()
     assert pace.wait_ms() == 0
     for _ in range(24):  # the first allowance
