@@ -24,6 +24,8 @@ _BUCKET_S: Final = 10
 #: 0.5 s after a bucket's end.
 _HANGS_S: Final = (6.0, 9.0)
 _DIES_S: Final = 3.0
+#: How long agents may take to notice its death.
+_HELD_S: Final = 2.0
 _MAX_TRIES: Final = 12
 
 
@@ -63,13 +65,15 @@ class DeadIndexer:
         return 1.0 if self._tries < _MAX_TRIES else None
 
     def _die(self) -> float | None:
-        """Kill it if agents hold frames for it, else let it go on."""
-        self._held = sum(self._holding().values())
+        """Kill it; start it again if no agent holds a frame for it."""
+        self._hangs = False
+        self._actor.kill()
+        end = time.monotonic() + _HELD_S
+        while not self.dead and time.monotonic() < end:  # their connections break
+            self._held = sum(self._holding().values())
         if self.dead:
-            self._hangs = False
-            self._actor.kill()
             return None
-        self.resume()
+        self._actor.launch()
         return 1.0 if self._tries < _MAX_TRIES else None
 
     def release(self) -> None:
