@@ -131,9 +131,6 @@ class ClusterRun:
         with ExitStack() as stack:
             watches = [stack.enter_context(_watch(api, sent, window)) for api in self._services.shims.apis]
             self._carry_out(began_s)
-            if self._dead is not None:
-                self._dead.resume()
-                self._dead.wait(_RELEASED_S)
             self._heal()
             told = simulated.wait()
             for agent in self._agents:
@@ -237,6 +234,12 @@ class ClusterRun:
         if REDIS in self._away:
             self._services.redis.start()
         self._services.redis.heal()
+        if self._dead is not None:
+            self._dead.resume()
+            for name, actor in self._services.actors.items():
+                if name != self._dead.name:
+                    actor.start()
+            self._dead.wait(_RELEASED_S)
         for actor in self._services.actors.values():
             actor.start()
         for agent in self._agents:
@@ -256,6 +259,7 @@ class ClusterRun:
         bad = {name: msgspec.to_builtins(one) for name, one in differences.items() if one}
         rows = sum(count for one in told for count in one.rows.values())
         exact = rows > 0 and not (bad or wrong or dropped or unsent or wrong_ticks or self._died)
+        dead = self._dead.report() if self._dead is not None else {}
         return {
             "exact": exact,
             "lost": max((one.lost for one in differences.values()), default=0),
@@ -273,7 +277,7 @@ class ClusterRun:
             "died": self._died,
             "dropped_frames": dropped,
             "unsent_frames": unsent,
-            "dead_indexer": self._dead.report() if self._dead is not None else {},
+            "dead_indexer": dead,
             "released_frames": int(self._store.rows(_RELEASED)[0][0]),
             **{f"acknowledged_p{p}_s": round(float(np.percentile(waits_s, p)), 2) for p in (50, 99, 100)},
             **measured,

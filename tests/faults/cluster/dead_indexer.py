@@ -89,11 +89,12 @@ class DeadIndexer:
             self._actor.signal(signal.SIGCONT)
 
     def wait(self, deadline_s: float) -> None:
-        """Wait until the released frames are stored, while it is still dead."""
+        """Wait until all frames of the agents that were told are acknowledged, while it is still dead."""
         end = time.monotonic() + deadline_s
-        while self._released and not self._stored and time.monotonic() < end:
-            self._stored = not any(agent.held(self._url) for agent in self._released)
-            time.sleep(0.2)
+        told = [agent for agent in self._released if not agent.actor.ended()]
+        self._stored = bool(told) and all(
+            agent.promise(end - time.monotonic(), acknowledged=True) for agent in told
+        )
 
     def report(self) -> dict[str, Any]:
         """Return the course of events; `stored`: without this indexer."""
