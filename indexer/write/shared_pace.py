@@ -22,7 +22,7 @@ from indexer.write.stored_identities import JOURNAL_SOURCES
 #: An indexer whose batches do not go on for so long has no share; agents send each 10 s.
 ACTIVE_S: Final = 40.0
 _LOOK_EVERY_S: Final = 5.0
-#: An indexer that has not stored a batch assumes that others start with it: so many in all.
+#: The number of indexers that one assumes until it has stored a batch: others may start with it.
 _NEW: Final = 3
 _BATCHES: Final = (
     "SELECT source, max((block, masks)), toFloat64(max(at_ms)) FROM (SELECT source, block,"
