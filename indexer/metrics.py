@@ -116,6 +116,12 @@ class Metrics:
             " already (too_old)",
             "state",
         )
+        self.inserted_parts = make.counter(
+            "inserted_parts", "Parts of INSERTs at most, where several indexers may share a server"
+        )
+        self.sharing_indexers = make.gauge(
+            "sharing_indexers", "Indexers that share indexer.batch.parts_per_s, with this one; 0: not known"
+        )
         self.batch_seconds = make.histogram(
             "batch_seconds",
             "Time from taking a batch to its last INSERT",

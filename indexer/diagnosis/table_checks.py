@@ -133,7 +133,7 @@ TABLES: Final = (
         "SELECT table, count() AS parts FROM system.parts WHERE database = {database:String} AND active"
         " GROUP BY table, partition_id ORDER BY parts DESC LIMIT 1",
         _parts,
-        "Merges lag: raise indexer.batch.linger_ms, use fewer indexers, or give ClickHouse faster disks.",
+        "Merges lag: lower indexer.batch.parts_per_s, use fewer indexers, or give ClickHouse faster disks.",
     ),
     DoctorCheck(
         "mutations",

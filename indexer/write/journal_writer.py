@@ -87,7 +87,9 @@ class JournalWriter:
         claims: BatchClaims | None = None,
     ) -> None:
         self._claims = claims
-        self._pace = SharedPace(store, journal, settings.batch.parts_per_s if claims is not None else 0.0)
+        self._pace = SharedPace(
+            store, journal, settings.batch.parts_per_s if claims is not None else 0.0, metrics
+        )
         self._health = health or Health()
         self._inserter = inserter
         self._journal = journal

@@ -15,6 +15,7 @@ from typing import Final
 from indexer.clickhouse.native_format import ColumnData
 from indexer.clickhouse.schema.bookkeeping import IDENTITIES
 from indexer.clickhouse.store import Store, StoreError
+from indexer.metrics import Metrics
 from indexer.write.journal import Journal
 from indexer.write.parts_pace import PartsPace, parts_of
 from indexer.write.stored_identities import JOURNAL_SOURCES
@@ -64,8 +65,14 @@ class SharedPace:
     """The pace of one indexer. `per_s`: parts a second of all; 0: no limit."""
 
     def __init__(
-        self, store: Store, journal: Journal, per_s: float, clock_s: Callable[[], float] = time.monotonic
+        self,
+        store: Store,
+        journal: Journal,
+        per_s: float,
+        metrics: Metrics,
+        clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._metrics = metrics
         self._store = store
         self._clock_s = clock_s
         self._per_s = per_s
@@ -106,10 +113,14 @@ class SharedPace:
         except StoreError:  # the batch will tell; those known so far still count
             return
         batches = {str(source): (last, float(at_ms)) for source, last, at_ms in rows}
-        self._pace.share(self._active.look(batches, now_s, _wall_ms()), self._now_ms())
+        active = self._active.look(batches, now_s, _wall_ms())
+        self._metrics.sharing_indexers.set(active)
+        self._pace.share(active, self._now_ms())
 
     def _inserted(self, table: str, columns: Mapping[str, ColumnData]) -> None:
-        self._pace.made(parts_of(table, columns), self._now_ms())
+        parts = parts_of(table, columns)
+        self._metrics.inserted_parts.inc(parts)
+        self._pace.made(parts, self._now_ms())
 
     def _now_ms(self) -> int:
         return int(self._clock_s() * 1000)

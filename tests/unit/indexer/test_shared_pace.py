@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from indexer.clickhouse.store import StoreError
+from indexer.metrics import Metrics
 from indexer.write.journal import Journal
 from indexer.write.shared_pace import ACTIVE_S, ActiveIndexers, SharedPace
 from tests.support.frames import counter_frame, unit
@@ -78,7 +79,8 @@ def batch(database: Database, journal: Journal, token: str) -> None:
 
 def test_every_insert_of_the_store_is_paid_at_this_indexers_share(tmp_path: Path, clock: Clock) -> None:
     database, journal = Database(), open_journal(tmp_path)
-    pace = SharedPace(database, journal, 8.0, clock)  # type: ignore[arg-type]
+    metrics = Metrics()
+    pace = SharedPace(database, journal, 8.0, metrics, clock)  # type: ignore[arg-type]
     now_ms = float(time.time_ns() // 1_000_000)
     database.batches = [("jother", (0, 1), now_ms), (f"j{journal.name}", (0, 1), now_ms)]
     pace.begin()
@@ -87,6 +89,8 @@ def test_every_insert_of_the_store_is_paid_at_this_indexers_share(tmp_path: Path
         database.on_insert("heartbeats", {})
     assert pace.wait_ms() == 0
     batch(database, journal, "1")
+    assert metrics.registry.get_sample_value("meterhouse_indexer_inserted_parts_total") == 28
+    assert metrics.registry.get_sample_value("meterhouse_indexer_sharing_indexers") == 2
     assert 1_000 <= pace.wait_ms() <= 1_001
     database.on_insert("heartbeats", {})
     assert 1_250 <= pace.wait_ms() <= 1_251
@@ -105,12 +109,12 @@ def test_every_insert_of_the_store_is_paid_at_this_indexers_share(tmp_path: Path
 
 def test_a_restart_continues_with_the_debts(tmp_path: Path, clock: Clock) -> None:
     database, journal = Database(), open_journal(tmp_path)
-    pace = SharedPace(database, journal, 0.01, clock)  # type: ignore[arg-type]
+    pace = SharedPace(database, journal, 0.01, Metrics(), clock)  # type: ignore[arg-type]
     pace.begin()
     batch(database, journal, "1")
     journal.close()
     again = open_journal(tmp_path)
-    pace = SharedPace(Database(), again, 0.01, clock)  # type: ignore[arg-type]
+    pace = SharedPace(Database(), again, 0.01, Metrics(), clock)  # type: ignore[arg-type]
     pace.begin()
     assert pace.wait_ms() == 8_000
     again.close()
@@ -119,7 +123,7 @@ def test_a_restart_continues_with_the_debts(tmp_path: Path, clock: Clock) -> Non
 def test_without_a_rate_nothing_is_counted(tmp_path: Path) -> None:
     database, journal = Database(), open_journal(tmp_path)
     database.away = True
-    pace = SharedPace(database, journal, 0.0)  # type: ignore[arg-type]
+    pace = SharedPace(database, journal, 0.0, Metrics())  # type: ignore[arg-type]
     pace.begin()
     assert database.on_insert is None
     assert pace.wait_ms() == 0
