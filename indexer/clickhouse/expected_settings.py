@@ -29,6 +29,7 @@ _OF_READS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "additional_result_filter": ("",),
         **dict.fromkeys(_OVERFLOW_MODES, ("throw",)),
         # Rows read from one shard or replica for all, or twice.
+        "final": ("0",),
         "distributed_product_mode": ("deny", "global", "allow"),
         "enable_parallel_replicas": ("0",),
         "allow_experimental_parallel_reading_from_replicas": ("0",),

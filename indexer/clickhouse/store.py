@@ -233,7 +233,7 @@ class Store:
     ) -> None:
         """Run a statement without a result. Raises StoreError."""
         with self._client() as client:
-            client.command(sql, parameters=_dict(parameters), settings=_dict(settings))
+            client.command(sql, parameters=_dict(parameters), settings=self._whole(settings))
 
     def system_rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """Return rows of system tables; the database need not exist. Raises StoreError."""
@@ -254,7 +254,7 @@ class Store:
     def _finds(self, sql: str) -> bool:
         """Run a statement; return whether its answer has rows. Raises StoreError."""
         with self._client() as client:
-            return not isinstance(client.command(sql), QuerySummary)
+            return not isinstance(client.command(sql, settings=self._whole(None)), QuerySummary)
 
     def create_database(self, *, on_cluster: bool = True, settings: Mapping[str, Any] | None = None) -> None:
         """Create the database if it is not there. Most other calls need it. Raises StoreError."""
@@ -262,9 +262,13 @@ class Store:
         with self._client() as client:
             client.command(
                 f"CREATE DATABASE IF NOT EXISTS {quote_name(self.database)}{where}",
-                settings=_dict(settings),
+                settings=self._whole(settings),
                 use_database=False,
             )
+
+    def _whole(self, settings: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        """Return settings of a command: the answer waits for its end, as ON CLUSTER may fail after rows."""
+        return _dict(settings) if self.embedded else {"wait_end_of_query": "1", **(settings or {})}
 
     def close(self) -> None:
         """Close every client, after the running calls. Closing twice does nothing."""

@@ -11,11 +11,20 @@ _MAX_DELAY_S: Final = 60
 
 
 def _macros(rows: Rows, _: Surroundings) -> Judgement:
-    found = {str(name): str(value) for name, value in rows}
-    missing = [name for name in ("shard", "replica") if not found.get(name)]
-    if missing:
-        return failed(f"this node has no macro {' and none named '.join(missing)}")
-    return passed(f"shard {found['shard']}, replica {found['replica']}")
+    """Judge rows of a host, its macros shard and replica, and the number of nodes in the configuration."""
+    wanted = int(rows[0][3]) if rows else 0
+    for number, name in enumerate(("shard", "replica"), 1):
+        if without := sorted(str(row[0]) for row in rows if not row[number]):
+            return failed(f"no macro {name}: {', '.join(without)}")
+    if len(rows) < wanted or not rows:
+        return failed(f"{len(rows)} of {wanted} nodes answer and have macros")
+    hosts: dict[tuple[str, str], list[str]] = {}
+    for host, shard, replica, _ in rows:
+        hosts.setdefault((str(shard), str(replica)), []).append(str(host))
+    for (shard, replica), same in sorted(hosts.items()):
+        if len(same) > 1:
+            return failed(f"the same shard {shard} and replica {replica}: {', '.join(sorted(same))}")
+    return passed(f"{len(rows)} nodes, {len({shard for shard, _ in hosts})} shards")
 
 
 def _shards(rows: Rows, around: Surroundings) -> Judgement:
@@ -71,9 +80,13 @@ def _queues(rows: Rows, _: Surroundings) -> Judgement:
 CLUSTER: Final = (
     DoctorCheck(
         "macros",
-        "SELECT macro, substitution FROM system.macros",
+        "SELECT hostName(), anyIf(substitution, macro = 'shard'), anyIf(substitution, macro = 'replica'),"
+        " (SELECT count() FROM system.clusters WHERE cluster = {cluster:String})"
+        " FROM clusterAllReplicas({cluster:Identifier}, system.macros)"
+        " GROUP BY _shard_num, hostName() SETTINGS skip_unavailable_shards = 1",
         _macros,
-        "Set <macros> with <shard> and <replica> on every node: Keeper's paths need them.",
+        "Set <macros> with <shard> and <replica> on every node, no two alike: Keeper's paths are made of"
+        " them.",
         cluster=True,
     ),
     DoctorCheck(

@@ -43,6 +43,23 @@ def test_the_statements_are_sql(store: Store) -> None:
         assert store.rows(f"EXPLAIN AST {statement}")
 
 
+def test_they_are_sql_for_a_cluster(store: Store) -> None:
+    """As the page says: ON CLUSTER after the first word of GRANT, and after the name elsewhere."""
+    on_cluster = [
+        re.sub(
+            r"^(GRANT|CREATE (?:DATABASE|USER|SETTINGS PROFILE) IF NOT EXISTS \w+)",
+            r"\1 ON CLUSTER main",
+            one,
+        )
+        for one in _snippets("sql")
+        if one.startswith(("GRANT", "CREATE"))
+    ]
+    assert len(on_cluster) > 10
+    for statement in on_cluster:
+        assert "ON CLUSTER main" in statement
+        assert store.rows(f"EXPLAIN AST {statement}")
+
+
 def test_grants_are_those_of_the_file() -> None:
     text = (ROOT / "deploy" / "clickhouse-users.sql").read_text()
     lines = " ".join(line for line in text.splitlines() if not line.startswith("--"))
@@ -55,12 +72,15 @@ def test_the_configuration_has_what_a_cluster_needs() -> None:
     server, keeper, _ = (ET.fromstring(one) for one in _snippets("xml"))
     shards = server.findall("remote_servers/main/shard")
     assert [one.findtext("internal_replication") for one in shards] == ["true", "true"]
+    assert server.findtext("remote_servers/main/secret")
+    assert server.findtext("listen_host") == keeper.findtext("listen_host") == "::"
     hosts = [host.text for shard in shards for host in shard.findall("replica/host")]
     assert len(set(hosts)) == 4
     macros = server.find("macros")
     assert macros is not None
     assert {one.tag for one in macros} == {"shard", "replica"}
     assert macros.findtext("replica") in hosts
+    assert server.findtext("interserver_http_host") == macros.findtext("replica")
     nodes = [(node.findtext("host"), node.findtext("port")) for node in server.findall("zookeeper/node")]
     port = keeper.findtext("keeper_server/tcp_port")
     members = keeper.findall("keeper_server/raft_configuration/server")
@@ -80,8 +100,7 @@ def opening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
     clusters = config.find("remote_servers")
     assert clusters is not None
     clusters.extend(ET.fromstring(f"<x>{_OTHERS.format(port=port)}</x>"))
-    for name, text in (("tcp_port", str(port)), ("listen_host", "127.0.0.1")):
-        ET.SubElement(config, name).text = text
+    ET.SubElement(config, "tcp_port").text = str(port)
     file = folder / "config.xml"
     file.write_text(ET.tostring(config, encoding="unicode"))
     with running(folder / "clickhouse", config=file) as http_port:

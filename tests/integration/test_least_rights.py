@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import time
-from urllib.parse import quote
 
 import aiohttp
 import msgspec
@@ -18,7 +17,7 @@ from indexer.clickhouse.store import Store, StoreError, open_store
 from indexer.receive.messages import parse
 from shim.service import ShimService
 from shim.settings import ShimSettings
-from tests.support.clickhouse_http import PROFILED, READER
+from tests.support.clickhouse_http import READER, as_profiled
 from tests.support.markdown import ROOT
 from tests.support.pipeline import Pipeline
 
@@ -88,7 +87,7 @@ async def test_a_profile_that_would_leave_rows_out(migrated_http_dsn: str) -> No
     pipeline.close()
     store.close()
     profile = "max_rows_to_group_by=10,group_by_overflow_mode=any,readonly=2"
-    service = ShimService(ShimSettings(listen="127.0.0.1:0", dsn=_as_profiled(migrated_http_dsn, profile)))
+    service = ShimService(ShimSettings(listen="127.0.0.1:0", dsn=as_profiled(migrated_http_dsn, profile)))
     async with asyncio.timeout(120):
         await service.start()
     try:
@@ -98,10 +97,6 @@ async def test_a_profile_that_would_leave_rows_out(migrated_http_dsn: str) -> No
         assert "exceeds a limit of ClickHouse's user or profile (code 158)" in text
     finally:
         await service.stop()
-
-
-def _as_profiled(dsn: str, profile: str) -> str:
-    return dsn.replace("//", f"//{PROFILED}:{quote(profile, safe='')}@")
 
 
 def _make_older(store: Store) -> None:

@@ -34,6 +34,20 @@ def test_a_server_that_refuses_the_codec_alp_gets_plain_ones(http_dsn: str, clic
         assert store.rows(_CODECS) == [(0, 4)]
 
 
+def test_an_error_after_the_first_rows_is_one(http_dsn: str, clickhouse_port: int) -> None:
+    """A statement ON CLUSTER answers for each node as it is done; one that fails may be the second."""
+    faults = FaultRules(clickhouse_port)
+    with closing(open_store(http_dsn, pool=1)) as store:
+        try:
+            faults.set(FaultRule(b"ALTER TABLE late".hex(), 60, "UNKNOWN_TABLE", "late"))
+            with pytest.raises(StoreError, match="code 60"):
+                store.command("ALTER TABLE late ON CLUSTER c MODIFY TTL day")
+            with pytest.raises(StoreError, match="code 60"):
+                store.rows("SELECT 1 /* ALTER TABLE late */")
+        finally:
+            faults.set()
+
+
 #: Settings that keep a client from connecting: the list of settings itself is cut short, or not read.
 _LEFT_OUT = {
     *("limit", "offset", "additional_result_filter", "additional_table_filters"),

@@ -12,7 +12,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import aiohttp
 import pytest
@@ -27,7 +27,7 @@ from shim.service import ShimService
 from shim.settings import ShimSettings
 from tests.integration.test_cancel import ENDLESS, running, wait_for
 from tests.integration.test_http_api import LINES, NOW_S, RANGE, WINDOW
-from tests.support.clickhouse_http import PROFILED
+from tests.support.clickhouse_http import PROFILED, as_profiled
 from tests.support.pipeline import Pipeline
 from tests.support.worlds import over_http
 
@@ -63,10 +63,6 @@ def dsn(clickhouse_port: int) -> Iterator[str]:
         yield f"http://127.0.0.1:{clickhouse_port}/readonly_one"
 
 
-def _as_profiled(dsn: str, profile: str) -> str:
-    return dsn.replace("//", f"//{PROFILED}:{quote(profile, safe='')}@")
-
-
 @asynccontextmanager
 async def _shim(dsn: str) -> AsyncIterator[str]:
     tenancy = TenancySettings(mode="header")
@@ -95,7 +91,7 @@ async def test_answers_are_those_of_a_user_who_may_send_settings(
     with caplog.at_level(logging.WARNING, "shim.store"):
         async with AsyncExitStack() as shims:
             plain = await shims.enter_async_context(_shim(dsn))
-            bare = await shims.enter_async_context(_shim(_as_profiled(dsn, "readonly=1,max_threads=1")))
+            bare = await shims.enter_async_context(_shim(as_profiled(dsn, "readonly=1,max_threads=1")))
             for project in (1, 2):
                 requests = [
                     *(("query", {"query": query, **AT}) for query in QUERIES),
@@ -122,7 +118,7 @@ async def test_answers_are_those_of_a_user_who_may_send_settings(
 
 
 async def test_a_list_that_does_not_fit_into_the_text_is_refused_in_words(dsn: str) -> None:
-    async with _shim(_as_profiled(dsn, "readonly=1,max_query_size=8192")) as url:
+    async with _shim(as_profiled(dsn, "readonly=1,max_query_size=8192")) as url:
         assert (await _ask(url, "query", {"query": "count(temp)", **AT}))[0] == 200
         status, found = await _ask(url, "query", {"query": MANY, **AT})
         assert status == 422
@@ -134,7 +130,7 @@ async def test_a_list_that_does_not_fit_into_the_text_is_refused_in_words(dsn: s
 async def test_a_profile_that_would_change_answers_is_named(dsn: str) -> None:
     """Until it is another one, as with tables that are missing."""
     profile = "readonly=1,join_use_nulls=1,insert_deduplicate=0"
-    service = ShimService(ShimSettings(listen="127.0.0.1:0", dsn=_as_profiled(dsn, profile)))
+    service = ShimService(ShimSettings(listen="127.0.0.1:0", dsn=as_profiled(dsn, profile)))
     await service.bind()
     starting = asyncio.create_task(service.start())
     try:
@@ -158,7 +154,7 @@ async def _until_told(url: str) -> None:
 
 def test_a_statement_ends_at_the_deadline_of_its_query(dsn: str) -> None:
     """It cannot carry max_execution_time: the shim ends it, as that user may."""
-    with closing(open_store(_as_profiled(dsn, "readonly=1"), pool=3)) as store:
+    with closing(open_store(as_profiled(dsn, "readonly=1"), pool=3)) as store:
         reader = Reader(store, Tenant(1, 1), Limits(settled_s=None), 10, 10, time.monotonic() + 0.5)
         with pytest.raises(TimedOut):
             reader.fetch(ENDLESS, [("n", "<u8")])
@@ -166,20 +162,20 @@ def test_a_statement_ends_at_the_deadline_of_its_query(dsn: str) -> None:
 
 
 def test_doctor_says_that_nothing_is_sent(dsn: str, capsys: pytest.CaptureFixture[str]) -> None:
-    shims = _as_profiled(dsn, "readonly=1,insert_deduplicate=0")
+    shims = as_profiled(dsn, "readonly=1,insert_deduplicate=0")
     assert meterhouse.main(["doctor", "--dsn", dsn, "--shim-dsn", shims]) == 0, capsys.readouterr()
     words = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     said = "readonly = 1: no settings are sent, and long lists of ids are refused"
     assert f"skipped shim: may send settings {said}" in words
     assert "skipped shim: right CREATE TEMPORARY TABLE readonly = 1: not needed" in words
     assert "passed shim: profile as expected" in words
-    wrong = _as_profiled(dsn, "readonly=1,join_use_nulls=1")
+    wrong = as_profiled(dsn, "readonly=1,join_use_nulls=1")
     assert meterhouse.main(["doctor", "--dsn", dsn, "--shim-dsn", wrong]) == 1
     assert "readonly = 1, and the profile has: join_use_nulls = 1 (expected 0)" in capsys.readouterr().out
 
 
 def test_the_test_server_takes_from_that_user_what_a_server_takes(dsn: str) -> None:
-    with closing(open_store(_as_profiled(dsn, "readonly=1"), pool=1)) as store:
+    with closing(open_store(as_profiled(dsn, "readonly=1"), pool=1)) as store:
         for sql in (
             "CREATE TEMPORARY TABLE x (a UInt8)",
             "SELECT 1 SETTINGS max_threads = 9",

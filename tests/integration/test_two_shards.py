@@ -14,15 +14,18 @@ from typing import Final
 
 import pytest
 
-from tests.e2e.product import ROOT, Up
+from tests.e2e.product import ROOT, Starter, Up
+from tests.e2e.services import Services
 from tests.e2e.test_exactness import (
+    BEGIN,
     counters,
     distribution,
     test_identities,
     test_quantiles,
 )
+from tests.support.clickhouse_http import as_profiled
 from tests.support.flush_url import flush_url
-from tests.support.two_shards import ready_product
+from tests.support.two_shards import ShardedUp, ready_product
 
 __all__ = [
     "counters",
@@ -32,6 +35,14 @@ __all__ = [
 ]
 
 KIT: Final = ROOT.parent / "shared" / "conformance"
+#: Queries whose leaves are read, counted, grouped by sent lists, and merged over shards in different ways.
+QUERIES: Final = (
+    "exact_counter",
+    'sum by (route) (rate(exact_counter{host=~"[1-3]"}[30m]))',
+    "count by (__name__, route) ({__name__=~'exact_.*'})",
+    "quantile_over_time(0.9, exact_distribution[1h])",
+    "histogram_quantile(0.5, sum by (host) (increase(exact_distribution[6h])))",
+)
 #: Files whose queries read in most of the ways there are, and the number of their evaluations.
 FILES: Final = ("aggregators", "range_queries", "staleness", "subquery")
 EVALUATIONS: Final = 105
@@ -63,3 +74,20 @@ def test_prometheus_own_files(product: Up, tmp_path: Path) -> None:
     failed = [f"{c['file']}:{c['line']}: {c['query']}\n    {c['why']}" for c in wrong]
     assert not failed, "\n".join(failed)
     assert len(cases) >= EVALUATIONS
+
+
+@pytest.mark.usefixtures("counters", "distribution")
+def test_a_user_who_may_send_no_settings_gets_the_same(product: Up, tmp_path: Path) -> None:
+    """With `readonly = 1`: lists of ids are inside the text, and no shard gets settings."""
+    assert isinstance(product, ShardedUp)
+    dsn = as_profiled(product.sharded_dsn, "readonly=1,max_threads=1")
+    start = Starter(tmp_path)
+    try:
+        bare = Services(start, dsn).api({})
+        for query in QUERIES:
+            at = {"query": query, "start": BEGIN + 3_600, "end": BEGIN + 36_000, "step": 3_600}
+            wanted = product.api.data("query_range", **at)
+            assert wanted["result"], query
+            assert bare.data("query_range", **at) == wanted, query
+    finally:
+        start.clear()

@@ -5,14 +5,14 @@ one process may hold only one chdb path, and the tests' process holds one alread
 
 It has the limits of a server with default settings: MAX_FIELD_BYTES, MAX_QUERY_BYTES. The user READER may
 only read (readonly = 2), PROFILED has a settings profile, STRICT needs grants for tables of `system`; all
-others have the rights of CONFIG. With readonly = 1 it
-takes neither files nor settings, but those with the value that they have (code 164). An INSERT with
-async_insert is refused, as older servers do with our views. Files of a request are its external tables. The
-data of an INSERT goes to the engine as a file: inline it would end at the first empty line or semicolon.
+others have the rights of CONFIG. With readonly = 1 it takes neither files nor settings, but those with the
+value that they have (code 164). An INSERT with async_insert is refused, as older servers do with our views.
+Files of a request are its external tables. The data of an INSERT goes to the engine as a file: inline it
+would end at the first empty line or semicolon.
 
 It fails as it is told: `FaultRules.set` posts rules to /faults. A statement that has the `match` of a rule in
-its text or data is answered with the rule's code, hangs while the rule lasts, or loses its answer.
-GET /counts tells how many INSERTs it got, also by user and table.
+its text or data is answered with the rule's code (perhaps after rows), hangs while the rule lasts, or loses
+its answer. GET /counts tells how many INSERTs it got, also by user and table.
 
 python -m tests.support.clickhouse_http DIRECTORY [PORT [CONFIG]]    prints the port it listens on
 
@@ -35,6 +35,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -89,8 +90,9 @@ class RefusedError(Exception):
 class FaultRule:
     """The fate of statements with `match` (hex of bytes; empty: every statement but /ping's).
 
-    `how`: "code" answers `code`; "hang" gives no answer while the rule lasts; "lose" executes the statement
-    and closes the connection.
+    `how`: "code" answers `code`; "late" does so after the first rows, of which the status 200 is sent already
+    where the request does not wait for the end; "hang" gives no answer while the rule lasts; "lose" executes
+    the statement and closes the connection.
     """
 
     match: str = ""
@@ -165,9 +167,11 @@ class Server:
             self._inserts[f"{login[0]} {into[1].decode()}"] += 1
         while (rule := self._rule(*texts)) is not None and rule.how == "hang":
             await self._changed.wait()
-        if rule is not None and rule.how == "code":
+        if rule is not None and rule.how in ("code", "late"):
             headers = {"X-ClickHouse-Exception-Code": str(rule.code)}
             text = f"Code: {rule.code}. DB::Exception: {values.get('query', '')[:100]}. ({rule.name})"
+            if rule.how == "late" and values.get("wait_end_of_query") != "1":
+                return web.Response(text=f"ch-1a\t0\n{text}")
             return web.Response(text=text, status=500, headers=headers)
         answer = await asyncio.to_thread(self._run, values, files, body, profile, strict)
         if rule is not None and request.transport is not None:  # the answer is lost
@@ -210,6 +214,11 @@ class Server:
         named = _FORMAT.search(sql.decode(errors="replace"))
         headers = {"X-ClickHouse-Format": named[1] if named else "TabSeparated"} if result else {}
         return web.Response(body=result, headers=headers)
+
+
+def as_profiled(dsn: str, profile: str) -> str:
+    """Return the DSN of a user whose settings profile is `profile`: `limit=1,readonly=2`."""
+    return dsn.replace("//", f"//{PROFILED}:{quote(profile, safe='')}@")
 
 
 def _check_fields(values: Mapping[str, str]) -> None:

@@ -107,22 +107,25 @@ def _keys() -> dict[str, tuple[str, str]]:
     return found
 
 
-class _ShardedUp(Up):
-    """A product whose API reads two shards; its agent and indexer write the plain database."""
+class ShardedUp(Up):
+    """A product whose API reads two shards; its agent and indexer write the plain database.
+
+    `sharded_dsn` is the DSN of that API.
+    """
 
     def __init__(self, folder: Path, port: int, environ: Mapping[str, str]) -> None:
         dsn = f"http://127.0.0.1:{port}"
         plain = f"{dsn}/{_PLAIN}"
         given = {"METERHOUSE_INDEXER__DSN": plain, "METERHOUSE_SHIM__DSN": plain, **environ}
         super().__init__(folder, environ=given)
-        self._dsn, self._environ = f"{dsn}/{_SHARDED}", environ
+        self.sharded_dsn, self._environ = f"{dsn}/{_SHARDED}", environ
         self._start = Starter(folder / "shim")
 
-    def ready(self) -> _ShardedUp:
+    def ready(self) -> ShardedUp:
         super().ready()
-        with closing(open_store(self._dsn, pool=1)) as store:
+        with closing(open_store(self.sharded_dsn, pool=1)) as store:
             make_shards(store)
-        self.api = Services(self._start, self._dsn).api(self._environ)
+        self.api = Services(self._start, self.sharded_dsn).api(self._environ)
         return self
 
     def clear(self) -> None:
@@ -141,7 +144,7 @@ def ready_product(folder: Path, environ: Mapping[str, str] | None = None, layout
         if layout:
             config = write_config(folder / "config", layout)
             port = stack.enter_context(running(folder / "server", config=config))
-            up: Up = _ShardedUp(folder, port, environ or {})
+            up: Up = ShardedUp(folder, port, environ or {})
         else:
             up = Up(folder, environ=environ)
         stack.callback(up.clear)

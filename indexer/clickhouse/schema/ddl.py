@@ -12,6 +12,8 @@ _ALP: Final = "CODEC(ALP, ZSTD(1))"
 _WITHOUT_ALP: Final = "CODEC(ZSTD(1))"
 _NAME: Final = r"(?:`(?:[^`\\]|\\.)*`|\w+)"
 _CREATE: Final = re.compile(rf"CREATE ((?:MATERIALIZED )?VIEW|TABLE) {_NAME}\.{_NAME}(?= )")
+#: The user whose rights a view has: another one than ours may not be named (SET DEFINER).
+_DEFINER: Final = re.compile(r" DEFINER = (?:`(?:[^`\\]|\\.)*`|\S+) SQL SECURITY \w+(?= AS )")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +41,11 @@ def without_alp(text: str) -> str:
 def copied(definition: str, database: str, table: str, where: str) -> str:
     """Return the idempotent statement of a `create_table_query` of system.tables.
 
-    `where`: the clause ON CLUSTER, or nothing. Returns "" for a definition of another form.
+    `where`: the clause ON CLUSTER, or nothing. A view gets the rights of the user who runs this. Returns ""
+    for a definition of another form.
     """
     found = _CREATE.match(definition)
     if found is None:
         return ""
     begin = f"CREATE {found[1]} IF NOT EXISTS {quote_name(database)}.{quote_name(table)}{where}"
-    return begin + definition[found.end() :]
+    return begin + _DEFINER.sub("", definition[found.end() :], count=1)

@@ -42,6 +42,10 @@ def test_a_statement_is_needed_where_a_node_lacks_its_table_or_column() -> None:
             "CREATE VIEW m.`a\\`b` (`id` UInt64) AS SELECT 1",
             "CREATE VIEW IF NOT EXISTS `m`.`series` ON CLUSTER `c` (`id` UInt64) AS SELECT 1",
         ),
+        (
+            "CREATE MATERIALIZED VIEW m.v TO x (`id` U) DEFINER = `a b` SQL SECURITY DEFINER AS SELECT 1",
+            "CREATE MATERIALIZED VIEW IF NOT EXISTS `m`.`series` ON CLUSTER `c` TO x (`id` U) AS SELECT 1",
+        ),
         ("CREATE DICTIONARY m.d (id UInt64)", ""),
     ],
 )
