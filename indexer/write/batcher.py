@@ -20,7 +20,7 @@ from indexer.write.split_by_day import MAX_DAYS
 
 #: A paced batch waits for frames while they come in such intervals, and at most so long for the first one.
 _GATHER_GAP_MS: Final = 100
-_MAX_GATHER_MS: Final = 500
+_MAX_GATHER_MS: Final = 800
 #: Frames of an org that a batch passes over at most, because their days do not fit.
 _MAX_PASSED: Final = 1_000
 

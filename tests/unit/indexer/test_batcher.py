@@ -211,9 +211,9 @@ def test_a_paced_batch_has_the_frames_of_all_agents_that_flush_at_the_same_momen
         assert batcher.ready_in_ms(1_000 + 10 * number) == 100
     assert batcher.ready_in_ms(1_391) == 0
     for number, one in enumerate(many[30:]):  # without an end
-        assert batcher.offer(one, 1_390 + 10 * number)
-    assert batcher.ready_in_ms(1_480) == 20, "the first one waits for half a second at most"
-    assert batcher.ready_in_ms(1_480, 3_000) == 3_000
+        assert batcher.offer(one, 1_390 + 40 * number)
+    assert batcher.ready_in_ms(1_750) == 50, "the first one waits for 0.8 s at most"
+    assert batcher.ready_in_ms(1_750, 3_000) == 3_000
     assert batcher.take() == many
 
 
