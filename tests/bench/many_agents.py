@@ -67,6 +67,7 @@ class Work(msgspec.Struct, frozen=True):
     series: int
     until_s: float
     urls: Sequence[str] = ()  # several indexers instead of `url`
+    drain_s: float = _DRAIN_S  # how long frames may wait after the end
 
 
 class Told(msgspec.Struct):
@@ -96,7 +97,7 @@ class SimulatedAgent:
     """One agent without sockets: it makes frames, and sends them as an agent does."""
 
     def __init__(self, number: int, work: Work, note: Callable[[tuple[float, float]], None]) -> None:
-        self.name, self._series = f"many-{number}", work.series
+        self.name, self._series, self._drain_s = f"many-{number}", work.series, work.drain_s
         self._sender = Sender(agent=self.name, epoch=time.time_ns())
         many = {"urls": list(work.urls), "connections": 2} if work.urls else {}
         settings = AgentSettings(name=self.name, forward=ForwardSettings(url=work.url, **many))  # type: ignore[arg-type]
@@ -133,7 +134,7 @@ class SimulatedAgent:
 
     def end(self) -> None:
         """Send the rest and say that it ends."""
-        self.forwarder.drain(_DRAIN_S)
+        self.forwarder.drain(self._drain_s)
         self._beats.stop()
 
 

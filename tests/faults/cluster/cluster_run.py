@@ -39,7 +39,7 @@ _LOOK_S: Final = 0.1
 #: An operator releases the frames of an indexer so long after its death.
 _RELEASED_AFTER_S: Final = 15.0
 #: Released frames are stored without their dead indexer, but for those that are under way.
-_RELEASED_S: Final = 60.0
+_RELEASED_S: Final = 40.0
 #: Answers are asked again for this long until they have all rows.
 _SETTLED_S: Final = 120.0
 #: Rollups hold the same rows; members of sets do not add up in SQL.
@@ -65,7 +65,7 @@ class Simulated:
         self._processes: list[Any] = []
         for n in range(min(_PROCESSES, agents)):
             ours, theirs = context.Pipe()
-            work = Work(urls[0], range(agents)[n::_PROCESSES], series, until_s, urls)
+            work = Work(urls[0], range(agents)[n::_PROCESSES], series, until_s, urls, _PATIENT_S / 2)
             self._processes.append(
                 context.Process(target=simulate, args=(work, theirs, self.made), daemon=True)
             )

@@ -42,6 +42,7 @@ class DeadIndexer:
         self._hangs = False
         self._released: list[KilledAgent] = []
         self._stored = False
+        self._late: list[str] = []
 
     @property
     def dead(self) -> bool:
@@ -92,9 +93,10 @@ class DeadIndexer:
         """Wait until all frames of the agents that were told are acknowledged, while it is still dead."""
         end = time.monotonic() + deadline_s
         told = [agent for agent in self._released if not agent.actor.ended()]
-        self._stored = bool(told) and all(
-            agent.promise(end - time.monotonic(), acknowledged=True) for agent in told
-        )
+        self._late = [
+            agent.name for agent in told if not agent.promise(end - time.monotonic(), acknowledged=True)
+        ]
+        self._stored = bool(told) and not self._late
 
     def report(self) -> dict[str, Any]:
         """Return the course of events; `stored`: without this indexer."""
@@ -104,6 +106,7 @@ class DeadIndexer:
             "held_frames": self._held,
             "agents": len(self._released),
             "stored": self._stored,
+            "late": self._late,
         }
 
     def _holding(self) -> dict[KilledAgent, int]:

@@ -20,6 +20,8 @@ _CHECKPOINT_MS: Final = 1_000
 #: Seconds until lines are given up as unpromised before a kill, and looks in a row without any.
 _PROMISED_S: Final = 10.0
 _STEADY: Final = 3
+#: ... before an operator's restart: agents are restarted one after another.
+_BRIEF_S: Final = 1.5
 #: How often an operator tells an agent at its start that an indexer is gone: one that is away, or by mistake.
 _GONE: Final = 0.6
 _MISTAKEN: Final = 0.1
@@ -96,8 +98,8 @@ class KilledAgent:
         self.actor.launch()
 
     def restart_without(self, url: str) -> None:
-        """Kill it once its lines are safe, and start it with an indexer that is gone."""
-        self.promise(_PROMISED_S)
+        """Kill it, if it may be once its lines are safe, and start it with an indexer that is gone."""
+        self.promise(_BRIEF_S)
         self.actor.kill()
         self._truth.kill(self.name)
         self._sent, self._whole = 0, True
