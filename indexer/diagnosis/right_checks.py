@@ -32,7 +32,8 @@ INDEXER_TABLES: Final = ("detached_parts", "mutations", "parts")
 SHIM_TABLES: Final = ("parts", "processes")
 #: ... of every node of a cluster: that describes the table, which only a grant of its own allows.
 CLUSTER_TABLES: Final = (
-    *("clusters", "columns", "databases", "detached_parts", "mutations", "one", "settings", "tables"),
+    *("clusters", "columns", "databases", "detached_parts", "mutations", "one", "parts", "settings"),
+    "tables",
 )
 
 
