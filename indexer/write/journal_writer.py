@@ -339,7 +339,7 @@ class JournalWriter:
             if not units:
                 return ()
             written = await self._in_thread(self._limited.folded, units)
-            await self._in_thread(self._pace.begin)
+            await self._in_thread(partial(self._pace.begin, alone=batch.alone))
             await self._in_thread(self._journal.begin, token, written, self._now_ms())
         except StoreError as e:
             self._attempts.store_failed(e)

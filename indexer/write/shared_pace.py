@@ -88,9 +88,12 @@ class SharedPace:
         """Return how long the next batch waits."""
         return self._pace.wait_ms(self._now_ms())
 
-    def begin(self) -> None:
-        """Note that a batch begins; look for other indexers now and then. The first time is the start."""
-        if not self._per_s:
+    def begin(self, *, alone: bool = False) -> None:
+        """Note that a batch begins; look for other indexers now and then. The first time is the start.
+
+        A batch of one message, `alone`, does not put the next one off.
+        """
+        if not self._per_s or alone:
             return
         now_s = self._clock_s()
         if now_s - self._looked_s >= _LOOK_EVERY_S:

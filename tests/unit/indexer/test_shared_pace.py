@@ -120,6 +120,20 @@ def test_a_restart_continues_with_the_debts(tmp_path: Path, clock: Clock) -> Non
     again.close()
 
 
+def test_messages_do_not_put_the_next_batch_off(tmp_path: Path, clock: Clock) -> None:
+    database, journal = Database(), open_journal(tmp_path)
+    pace = SharedPace(database, journal, 0.01, Metrics(), clock)  # type: ignore[arg-type]
+    pace.begin()
+    database.on_insert("heartbeats", {})
+    for _ in range(3):
+        clock.now_s += 2
+        pace.begin(alone=True)
+        with pace.unowed():
+            database.on_insert("incoming_counters", {"bucket": np.zeros(1, np.uint32)})
+    assert pace.wait_ms() == 2_000
+    journal.close()
+
+
 def test_without_a_rate_nothing_is_counted(tmp_path: Path) -> None:
     database, journal = Database(), open_journal(tmp_path)
     database.away = True
