@@ -91,6 +91,8 @@ class DeadIndexer:
 
     def wait(self, deadline_s: float) -> None:
         """Wait until all frames of the agents that were told are acknowledged, while it is still dead."""
+        if self.dead and not self._released:  # the run ended before the operator came
+            self.release()
         end = time.monotonic() + deadline_s
         told = [agent for agent in self._released if not agent.actor.ended()]
         self._late = [
