@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from indexer.service import IndexerService
 from indexer.settings import JournalSettings, Settings
 from indexer.tables_ready import early_tables
 from tests.support.frames import counter_frame
-from tests.support.ports import free_port
 
 
 async def test_a_start_uses_tables_that_are_ready_and_closes_their_store(
@@ -48,9 +48,11 @@ async def test_a_start_uses_tables_that_are_ready_and_closes_their_store(
 
 
 def test_a_server_that_is_away_is_left_to_the_start() -> None:
-    early = early_tables(Settings(dsn=f"http://127.0.0.1:{free_port()}/default"))
-    assert early is not None
-    assert early.take() is None
+    with socket.socket() as bound:  # it is ours and does not listen: a connection is refused
+        bound.bind(("127.0.0.1", 0))
+        early = early_tables(Settings(dsn=f"http://127.0.0.1:{bound.getsockname()[1]}/default"))
+        assert early is not None
+        assert early.take() is None
 
 
 @pytest.mark.parametrize("dsn", ["chdb:///./data/chdb", "https://127.0.0.1:8443/default"])
