@@ -87,6 +87,12 @@ class Indexer:
         async with self.session.post("/v1/frames", data=encode(frame)) as response:
             return response.status, await response.text(), response.headers.get("Retry-After")
 
+    async def post_message(self, name: str) -> tuple[int, str]:
+        """Send a counter of 1 as JSON; what was answered 503 counts once when it comes again."""
+        message = {"org_id": 1, "project_id": 1, "name": name, "timestamp": NOW_S, "type": "c", "value": 1}
+        async with self.session.post("/v1/messages", json=message) as response:
+            return response.status, await response.text()
+
     async def until_stored(self, frame: Frame) -> None:
         deadline = time.monotonic() + 120
         while (await self.send(frame))[0] != 200:
@@ -129,19 +135,23 @@ async def indexer(migrated_http_dsn: str, tmp_path: Path, faults: FaultRules) ->
 async def test_no_code_of_the_server_ends_a_frame(
     indexer: Indexer, faults: FaultRules, batching: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each is answered 503, with its words in /readyz, the log and the metrics; then all are stored once."""
+    """Frames and messages are answered 503, with words in /readyz, log and metrics; then each counts once."""
     await indexer.start(batching=batching, acknowledge_s=0.2, attempts=1_000)
     frames = [counter_frame({f"h{code}": 1.0}, NOW_S, sequence=code) for code in CODES]
     for (code, words), frame in zip(CODES.items(), frames, strict=True):
         caplog.clear()
         faults.set(FaultRule(INSERT, code))
-        status, text, retry_after = await indexer.send(frame)
+        answer, (of_messages, more) = await asyncio.gather(
+            indexer.send(frame), indexer.post_message(f"m{code}")
+        )
+        status, text, retry_after = answer
         assert (status, int(retry_after or 0) >= 1) == (503, True), (code, text)
+        assert of_messages == 503, (code, more)
         await until(lambda code=code: f"(code {code}" in caplog.text)  # type: ignore[misc]
         ready, problem = await indexer.get("/readyz")
         assert words in problem
         assert f"code {code}" in problem
-        shown = text + problem + caplog.text
+        shown = text + more + problem + caplog.text
         assert not [secret for secret in SECRETS if secret in shown], code
         assert indexer.metric("store_faults_total", fault="bytes") in (None, 0)
         await indexer.get("/metrics")
@@ -151,7 +161,12 @@ async def test_no_code_of_the_server_ends_a_frame(
         await indexer.until_stored(frame)
     for frame in frames:
         await indexer.until_stored(frame)
-    assert indexer.total() == len(CODES)
+    deadline = time.monotonic() + 120
+    for code in CODES:
+        while (await indexer.post_message(f"m{code}"))[0] != 200:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+    assert indexer.total() == 2 * len(CODES)
     assert (await indexer.get("/readyz"))[0] == 200
 
 
@@ -289,6 +304,27 @@ async def test_a_server_that_hangs_keeps_readyz_answering(indexer: Indexer, faul
     await indexer.until_stored(frame)
     assert (await indexer.get("/readyz"))[0] == 200
     assert indexer.total() == 1
+
+
+@pytest.mark.parametrize("path", ["/readyz", "/metrics"])
+async def test_a_writer_that_stalls_is_said_where_nothing_fails(
+    indexer: Indexer, faults: FaultRules, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """ClickHouse answers questions and keeps an INSERT waiting; each page finds it out by itself."""
+    monkeypatch.setattr("indexer.write.health.STALLED_S", 0.1)
+    await indexer.start(batching="journal", acknowledge_s=0.2)
+    faults.set(FaultRule(INSERT, how="hang"))
+    frame = counter_frame({"a": 1.0}, NOW_S)
+    assert (await indexer.send(frame))[0] == 503
+    status, text = await indexer.get(path)
+    problems = indexer.service.health.problems()
+    if path == "/readyz":
+        assert (status, text.partition(":")[0]) == (503, "writer")
+    assert [part.value for part in problems] == ["writer"]
+    await indexer.get("/metrics")
+    assert indexer.metric("problem", part="writer") == 1
+    faults.set()
+    await indexer.until_stored(frame)
 
 
 async def test_a_refused_login_at_the_start_is_said_in_words(indexer: Indexer, faults: FaultRules) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,6 +65,25 @@ def test_it_is_bounded_and_the_newest_stay(tmp_path: Path) -> None:
     found = drained(of)
     assert found == [f"a/1/{n}" for n in range(201 - len(found), 201)]
     assert (of.frames, of.bytes, files(tmp_path)) == (0, 0, [])
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_each_write_waits_for_the_disk_where_that_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync: bool
+) -> None:
+    """Before it counts as written: a frame is in the file when fsync is called."""
+    sizes: list[int] = []
+    monkeypatch.setattr(
+        "agent.forward.spool.segment.os.fsync", lambda file: sizes.append(os.fstat(file).st_size)
+    )
+    settings = AgentSettings(spool=SpoolSettings(path=str(tmp_path), fsync=sync))
+    spool = open_spool(settings, CLOCK, Log())
+    for number in (1, 2):
+        spool.put(parcel(number), at_once=True)
+        assert len(sizes) == (number if sync else 0)
+    size = len(encode(parcel(1)))
+    assert sizes == ([size, 2 * size] if sync else [])
+    spool.leave()
 
 
 def test_a_frame_larger_than_all_is_dropped_and_counted(tmp_path: Path) -> None:
