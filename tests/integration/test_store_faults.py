@@ -88,7 +88,7 @@ class Indexer:
             return response.status, await response.text(), response.headers.get("Retry-After")
 
     async def post_message(self, name: str) -> tuple[int, str]:
-        """Send a counter of 1 as JSON; what was answered 503 counts once when it comes again."""
+        """Send a counter of 1 as JSON; a repetition after 503 counts once."""
         message = {"org_id": 1, "project_id": 1, "name": name, "timestamp": NOW_S, "type": "c", "value": 1}
         async with self.session.post("/v1/messages", json=message) as response:
             return response.status, await response.text()
@@ -307,10 +307,10 @@ async def test_a_server_that_hangs_keeps_readyz_answering(indexer: Indexer, faul
 
 
 @pytest.mark.parametrize("path", ["/readyz", "/metrics"])
-async def test_a_writer_that_stalls_is_said_where_nothing_fails(
+async def test_a_writer_that_stalls_is_told_of_while_nothing_fails(
     indexer: Indexer, faults: FaultRules, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    """ClickHouse answers questions and keeps an INSERT waiting; each page finds it out by itself."""
+    """ClickHouse answers questions and keeps an INSERT waiting; each page notices it by itself."""
     monkeypatch.setattr("indexer.write.health.STALLED_S", 0.1)
     await indexer.start(batching="journal", acknowledge_s=0.2)
     faults.set(FaultRule(INSERT, how="hang"))
