@@ -23,7 +23,7 @@ from indexer.diagnosis.cluster_checks import CLUSTER
 from indexer.diagnosis.examination import Examined, examine
 from indexer.diagnosis.right_checks import indexer_rights, shim_rights
 from indexer.diagnosis.self_test import SelfTest
-from indexer.diagnosis.server_checks import PROFILE, READS, SERVER, WRITES
+from indexer.diagnosis.server_checks import LONGEST, PROFILE, READS, SERVER, WRITES
 from indexer.diagnosis.table_checks import TABLES
 from indexer.intern.redis_client import open_redis
 from indexer.settings import Settings, check_dsn
@@ -85,7 +85,7 @@ def _all(settings: Settings, dsn: str, shim_dsn: str, around: Surroundings) -> I
     rights = indexer_rights(around.database, cluster=around.cluster is not None)
     yield from _over(dsn, (*SERVER, WRITES, PROFILE, *rights, *TABLES, *CLUSTER), around)
     if shim_dsn:
-        theirs = (READS, PROFILE, *shim_rights(parse_dsn(shim_dsn).database))
+        theirs = (READS, PROFILE, LONGEST, *shim_rights(parse_dsn(shim_dsn).database))
         yield from _over(shim_dsn, [replace(one, name=f"shim: {one.name}") for one in theirs], around)
     yield Examined(_REDIS, _redis(settings.redis_url))
 

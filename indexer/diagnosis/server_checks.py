@@ -16,6 +16,8 @@ _NEEDED: Final = ("deduplicate_blocks_in_dependent_materialized_views", "insert_
 _LIMITS: Final = {"max_query_size": 262_144, "http_max_field_value_size": 131_072}
 #: Fewer of the bytes of a disk are too few to merge parts.
 _MIN_FREE: Final = 0.1
+#: Seconds that a query may take by default (shim.timeout_s); each statement carries the rest of them.
+_QUERY_S: Final = 120.0
 #: Milliseconds that the clocks of server and indexer may differ by.
 _MAX_CLOCK_MS: Final = 5_000
 
@@ -66,6 +68,14 @@ def _limits(rows: Rows, _: Surroundings) -> Judgement:
     return failed(f"below the default: {', '.join(low)}") if low else passed("as large as the defaults")
 
 
+def _longest(rows: Rows, _: Surroundings) -> Judgement:
+    """Judge the maximum of max_execution_time that a constraint allows."""
+    allowed = next((float(value) for (value,) in rows if value), 0.0)
+    if 0 < allowed < _QUERY_S:
+        return failed(f"max_execution_time may be at most {allowed:g}: the shim sends up to {_QUERY_S:g}")
+    return passed("statements may take as long as queries")
+
+
 def _clock(rows: Rows, around: Surroundings) -> Judgement:
     off_ms = int(rows[0][0]) - around.now_ms
     text = f"{abs(off_ms) / 1000:.1f} s {'ahead of' if off_ms > 0 else 'after'} this machine's"
@@ -105,6 +115,13 @@ READS: Final = DoctorCheck(
     _READONLY_OF_USER,
     _reads,
     "Give the shim's user a settings profile with readonly = 2.",
+)
+LONGEST: Final = DoctorCheck(
+    "longest statement",
+    "SELECT max FROM system.settings WHERE name = 'max_execution_time'",
+    _longest,
+    "Set shim.timeout_s to that maximum, or raise it: longer queries are refused (code 452).",
+    sends=True,
 )
 SERVER: Final = (
     DoctorCheck(  # the first one: later, our own time would be old

@@ -11,14 +11,14 @@ from indexer.clickhouse.schema.migrate import MIGRATIONS
 from indexer.diagnosis.check import CheckResult, DoctorCheck, Surroundings
 from indexer.diagnosis.cluster_checks import CLUSTER
 from indexer.diagnosis.right_checks import indexer_rights, shim_rights
-from indexer.diagnosis.server_checks import PROFILE, READS, SERVER, WRITES
+from indexer.diagnosis.server_checks import LONGEST, PROFILE, READS, SERVER, WRITES
 from indexer.diagnosis.table_checks import TABLES, wanted_tables
 
 NOW_MS = 1_700_000_000_000
 ONE = Surroundings("m", None, NOW_MS)
 MANY = Surroundings("m", "main", NOW_MS)
 RIGHTS = (*indexer_rights("m", cluster=True), *shim_rights("m"))
-CHECKS = {one.name: one for one in (*SERVER, WRITES, READS, PROFILE, *RIGHTS, *TABLES, *CLUSTER)}
+CHECKS = {one.name: one for one in (*SERVER, WRITES, READS, PROFILE, LONGEST, *RIGHTS, *TABLES, *CLUSTER)}
 VERSIONS = [(one.version, one.name) for one in MIGRATIONS]
 LATER = (99, "hashes of 128 bits (needs Meterhouse 9.1.0)")
 
@@ -55,6 +55,8 @@ PASSES: Sequence[tuple[str, Surroundings, Sequence[tuple[Any, ...]], str]] = (
     ("profile", ONE, [("limit", "9", 0)], "limit = 9 (expected 0)"),
     ("profile", ONE, [("readonly", "1", 1), ("insert_deduplicate", "0", 1)], "as expected"),
     ("ends statements", MANY, [(1,)], "of all nodes"),
+    ("longest statement", ONE, [(None,)], "as long as queries"),
+    ("longest statement", ONE, [("600",)], "as long as queries"),
     ("right SELECT ON system.parts", ONE, [(1,)], "granted on system.parts"),
     ("right INSERT", ONE, [(1,)], "granted on `m`.*"),
     ("database", ONE, [("Atomic",)], "Atomic"),
@@ -79,6 +81,7 @@ FAILS: Sequence[tuple[str, Surroundings, Sequence[tuple[Any, ...]], str]] = (
     ("disks", ONE, [("default", 1, 100 << 30, 0, 0)], "default: 0% of 100 GiB"),
     ("disks", ONE, [("d1", 50, 100, 1, 0), ("d2", 50, 100, 0, 1)], "d1 is broken, d2 is read-only"),
     ("may write", ONE, [("2",)], "readonly = 2"),
+    ("longest statement", ONE, [("60",)], "max_execution_time may be at most 60: the shim sends up to 120"),
     ("profile", ONE, [("join_use_nulls", "1", 1)], "fixed by the profile: join_use_nulls = 1 (expected 0)"),
     (
         "profile",

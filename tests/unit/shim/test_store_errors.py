@@ -19,6 +19,7 @@ SECRET = "Code: 1. SELECT x FROM t WHERE tag = 'secret' at http://user:password@
         (None, True, Unavailable, "try again"),
         (241, True, ExecutionError, "fewer series or a shorter range"),
         (396, True, ExecutionError, "raise that limit"),
+        (452, True, ExecutionError, "exceeds a limit of ClickHouse's user or profile"),
         (202, True, Unavailable, "busy"),
         (62, False, InternalError, "too long"),
         (1000, True, InternalError, "too long"),
