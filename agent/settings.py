@@ -277,7 +277,8 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     exposition_names: Literal["underscore", "utf8"] = "underscore"
     #: How long a series is shown there after its last line, in seconds; 0: for ever. A mapping's `ttl` wins.
     exposition_ttl_s: Annotated[float, msgspec.Meta(ge=0, le=31_536_000)] = 3_600.0
-    #: Series shown there; lines of further ones go to the series `__overflow__="true"` of their metric.
+    #: Series shown there; lines of further ones go to the series `__overflow__="true"` of their metric. Names
+    #: and labels of all have at most 256 characters for each of these.
     exposition_max_series: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 200_000
     tcp_tls: Tls = Tls()
     ops_tls: Tls = Tls()
@@ -303,6 +304,10 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for reserved in (BACKFILL_PREFIX, OF_MESSAGES, OF_UP):
             if self.name.startswith(reserved):
                 raise ValueError(f"name begins with {reserved!r}, which is reserved: expected another name")
+        if self.exposition and "le" in self.tags:
+            raise ValueError(
+                'tags has the key "le", the one of buckets in agent.exposition: expected another key'
+            )
         if self.exposition and not self.ops:
             raise ValueError("exposition without ops: expected an address of agent.ops to serve it at")
         if not self.forward.sends and not self.exposition:

@@ -8,7 +8,8 @@ shows one moment, however long it takes.
 * A gauge or set with a time after that of the frame gives way to any row: its clock was ahead.
 * A series expires `lifetime_s` after its last row: by the mapping file for its name, else the default.
 * Series beyond `max_series` are added to the series `__overflow__="true"` of their metric, those of a new
-  metric under the name `__overflow__`.
+  metric under the name `__overflow__`. So are those that need more characters of names and labels than
+  KEY_CHARACTERS for each of `max_series`.
 * Histogram buckets beyond `max_entries` make the growing series coarser; set members beyond it are forgotten,
   the oldest first: then a second row of the same bucket counts as the larger of the two.
 * Of two types of one name the first keeps it (agent/exposition/series_names.py); rows of the other are
@@ -37,6 +38,9 @@ _OVERFLOW: Final = "__overflow__"
 #: Expired series are looked for this often at most: it takes a walk over all.
 _SWEEP_EVERY_S: Final = 5.0
 _MEMBER_BYTES: Final = 8
+#: Characters of name and labels of a series, on average over the most that there may be.
+KEY_CHARACTERS: Final = 256
+_MIN_CHARACTERS: Final = 1 << 16
 #: A histogram of so few buckets is not made coarser.
 _FEW_BUCKETS: Final = 8
 
@@ -77,6 +81,8 @@ class CumulativeState:
         self.expired_series = 0
         self._shown_s = started_s
         self._max_series = max_series
+        self._max_characters = max(max_series * KEY_CHARACTERS, _MIN_CHARACTERS)
+        self._characters = 0  # of the keys of all series
         self._max_entries = max_entries
         self._lifetime_s = lifetime_s
         self._utf8 = utf8
@@ -218,16 +224,19 @@ class CumulativeState:
         table = self._tables[kind]
         if key in table:
             return key
-        if self.series >= self._max_series:
+        size = sum(map(len, key))
+        if self.series >= self._max_series or self._characters + size > self._max_characters:
             self.overflow_rows += 1
             name = key[0] if self._names.has(key[0], kind) else _OVERFLOW
             key = (name, *self._overflow_labels)
             if key in table:
                 return key
+            size = sum(map(len, key))
         if not self._names.is_free(key[0], kind):
             self.clashing_rows += 1
             return None
         self._names.add(key[0], kind)
+        self._characters += size
         return tuple(map(sys.intern, key))
 
     @property
@@ -249,6 +258,7 @@ class CumulativeState:
         for kind, key in list(self._expired(now_s)):
             gone = self._tables[kind].pop(key)
             self._names.remove(key[0], kind)
+            self._characters -= sum(map(len, key))
             self.expired_series += 1
             if isinstance(gone, HistogramTotal):
                 self._entries -= gone.entries

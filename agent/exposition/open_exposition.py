@@ -36,6 +36,7 @@ def let_describe(mapper: Mapper, opened: Exposition) -> None:
         opened.described.describe(name, described)
     mapper.describe = _both(mapper.describe, opened.described.describe)
     mapper.keep = opened.described.keep
+    mapper.tell_again()
 
 
 _Describe = Callable[[str, MetricDescription], None]

@@ -64,7 +64,7 @@ _ENTRY: Final = frozenset({
     "metric_type", "gauge_deltas", "timer_unit", "help", "unit", "buckets", "histogram_options", *_NO_EFFECT,
 })  # fmt: skip
 _TOP: Final = frozenset({"defaults", "mappings", datadog_profiles.KEY})
-_DURATION: Final = re.compile(r"0|[-+]?(\d+(\.\d*)?(ns|us|µs|ms|s|m|h))+")
+_DURATION: Final = re.compile(r"0|\+?(\d+(\.\d*)?(ns|us|µs|ms|s|m|h))+")
 _PART: Final = re.compile(r"(\d+(?:\.\d*)?)(ns|us|µs|ms|s|m|h)")
 _SECONDS: Final[Mapping[str, float]] = {
     "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3_600.0,
@@ -222,7 +222,7 @@ def _ttl_s(reader: YamlReader, table: Mapping[str, yaml.Node], where: str) -> fl
         return None
     text = reader.text(table, "ttl", where)
     if not _DURATION.fullmatch(text):
-        reader.fail(table["ttl"], f"{where}: ttl: expected a duration (1m20s)")
+        reader.fail(table["ttl"], f"{where}: ttl: {text[:40]!r}: expected a duration of 0 or more (1m20s)")
     return sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
 
 

@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 
 
 _NOTHING: Final = MetricDescription()
+#: Metrics that are told again to listeners of a later file.
+_MAX_HEADS: Final = 10_000
 
 
 class MappingOutcome(enum.Enum):
@@ -103,10 +105,18 @@ class Mapper:
                 self._globs.add(rule.match, rule)
         self._counts: Counter[MappingOutcome] = Counter()
         self._lock = threading.Lock()
+        self._heads: dict[tuple[str, Kind], MetricKey] = {}  # of each name and kind, for `tell_again`
 
     def follow(self, before: Mapper) -> None:
-        """Go on with the counts of the mapper before: they are totals since the start."""
-        self._lock, self._counts = before._lock, before._counts
+        """Go on with the counts of the mapper before, which are totals since the start, and its metrics."""
+        self._lock, self._counts, self._heads = before._lock, before._counts, before._heads
+
+    def tell_again(self) -> None:
+        """Call `describe` and `keep` for metrics of the mapper before: quiet ones have their facts, too."""
+        with self._lock:
+            heads = list(self._heads.values())
+        for head in heads:
+            self._tell(self.explain(head))
 
     def counts(self) -> dict[str, float]:
         """Return how many heads had each outcome (values of MappingOutcome) since the start."""
@@ -117,13 +127,21 @@ class Mapper:
         mapped = self.explain(head)
         with self._lock:
             self._counts[mapped.result] += 1
+            if self.keep is not None and len(self._heads) < _MAX_HEADS:
+                self._heads.setdefault((head.name, head.kind), head)
         if mapped.head is None:
             return Skip.MAPPING
-        if self.describe is not None and (described := self._described(mapped.head, mapped.rule)):
-            self.describe(mapped.head.name, described)
-        if self.keep is not None and mapped.rule is not None and mapped.rule.ttl_s is not None:
-            self.keep(mapped.head.name, mapped.rule.ttl_s)
+        self._tell(mapped)
         return mapped.head
+
+    def _tell(self, mapped: MappedKey) -> None:
+        head, rule = mapped.head, mapped.rule
+        if head is None:
+            return
+        if self.describe is not None and (described := self._described(head, rule)):
+            self.describe(head.name, described)
+        if self.keep is not None and rule is not None and rule.ttl_s is not None:
+            self.keep(head.name, rule.ttl_s)
 
     def explain(self, head: MetricKey) -> MappedKey:
         """Map a head without counting it, and return the rule that applied."""

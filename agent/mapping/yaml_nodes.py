@@ -99,6 +99,8 @@ class YamlReader:
             self.fail(node, f"{where}: {key}: expected a text")
         if len(node.value) > max_length:
             self.fail(node, f"{where}: {key}: too long: at most {max_length} characters are accepted")
+        if not _is_unicode(node.value):
+            self.fail(node, f"{where}: {key}: half a character (a lone surrogate): expected whole ones")
         return str(node.value)
 
     def label(self, node: yaml.Node, key: str, where: str) -> str:
@@ -215,3 +217,12 @@ def _float(text: str) -> float | None:
 
 def _is_null(node: yaml.Node) -> bool:
     return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
+
+
+def _is_unicode(text: str) -> bool:
+    """Return whether a text can be encoded: an escape of YAML may make a lone surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

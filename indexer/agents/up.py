@@ -43,6 +43,8 @@ _PHASE_S: Final = 3
 _LINGER_S: Final = 0.2
 #: A project's own `up` takes precedence for this long after its last row.
 _OWN_S: Final = 86_400
+#: Projects whose own `up` is remembered.
+MAX_PROJECTS: Final = 10_000
 
 
 class Instance(NamedTuple):
@@ -103,7 +105,7 @@ def has_up(frame: Frame) -> bool:
 
 
 class ReportedUp:
-    """The projects that store an `up` of their own; at most as many as there are projects."""
+    """The projects that store an `up` of their own; bounded, as the tables know them."""
 
     def __init__(self, store: Store, strings: StringIndexer) -> None:
         self._store = store
@@ -113,15 +115,20 @@ class ReportedUp:
     def saw(self, frame: Frame) -> None:
         """Note the `up` of a frame that was sent."""
         if has_up(frame):
-            self._until_s[Project(frame.org_id, frame.project_id)] = time.time() + _OWN_S
+            self._note(Project(frame.org_id, frame.project_id), time.time() + _OWN_S)
 
     def wins(self, project: Project) -> bool:
         """Return whether the project's own `up` takes precedence. Asks the tables once. Raises StoreError."""
         until_s = self._until_s.get(project)
         if until_s is None:
             until_s = self._stored_until_s(project)
-            self._until_s.setdefault(project, until_s)
+            self._note(project, max(until_s, self._until_s.get(project, 0.0)))
         return time.time() < until_s
+
+    def _note(self, project: Project, until_s: float) -> None:
+        if len(self._until_s) >= MAX_PROJECTS and project not in self._until_s:
+            self._until_s.clear()  # the tables know
+        self._until_s[project] = until_s
 
     def _stored_until_s(self, project: Project) -> float:
         metric = self._strings.resolve(project.org_id, NAME)

@@ -20,6 +20,8 @@ from indexer.intern.keys import FetchType, KeyCollection, KeyResults, cache_keys
 
 #: Strings per call of the nearest cache: a call keeps the interpreter from other threads for 0.3 us each.
 _PIECE: Final = 2_000
+#: Orgs that are known to have the well-known strings.
+MAX_ORGS: Final = 10_000
 
 
 class StringIndexer:
@@ -166,6 +168,8 @@ class StringIndexer:
         """Write the well-known strings of an org into the table too, so that a join with it finds them."""
         for org_id in keys.mapping.keys() - self._orgs_with_static:
             self._ids.put(org_id, STATIC_IDS)
+            if len(self._orgs_with_static) >= MAX_ORGS:
+                self._orgs_with_static = set()  # to write a string again changes nothing
             self._orgs_with_static.add(org_id)
 
     def _from_cache(self, cache: StringCache, keys: KeyCollection) -> KeyResults:

@@ -41,8 +41,8 @@ from indexer.receive.decode_budget import DecodeBudget
 from indexer.receive.deletion_page import Delete, DeletionPage
 from indexer.receive.intake import Intake
 from indexer.receive.limits_http import LimitsPage
-from indexer.receive.message_requests import MessageRequests
-from indexer.receive.messages import MessagesError, Parsed, parse
+from indexer.receive.message_intake import LARGE_BYTES, MessageIntake
+from indexer.receive.messages import MessagesError
 from indexer.receive.named_answers import FRAMES, NamedAnswers
 from indexer.receive.pending_requests import PendingRequests
 from indexer.receive.set_aside_http import PATH as ASIDE_PATH
@@ -57,13 +57,9 @@ from indexer.write.health import SPARED, Part
 from indexer.write.identity import digest, frame_identity
 from indexer.write.journal_rows import KnownRequest
 from indexer.write.set_aside_batches import SetAsideBatches
-from indexer.write.split_by_day import RetentionRules, last_bucket_s
+from indexer.write.split_by_day import last_bucket_s
 
-#: Longer bodies are decoded in a thread, so that the loop continues to answer.
-_LARGE_BYTES: Final = 64 << 10
 _MAX_KEY: Final = 200
-#: Maximum bytes of memory per byte of JSON: `1,` of a list is a Python float and its place.
-_PARSED: Final = 20
 #: How long a request waits for memory to decode it.
 _MEMORY_WAIT_S: Final = 5.0
 
@@ -114,8 +110,9 @@ class Receiver:
         self._limits = LimitsPage(parts.limits)
         self._set_aside = SetAsidePages(parts.set_aside)
         self._subscriptions = SubscriptionPages(parts.subscribe, metrics)
-        self._rules = RetentionRules(settings.retention, settings.limits.retention_steps)
-        self._requests = MessageRequests(self._parse, self.write_messages, parts.pending, parts.taken)
+        self._message_intake = MessageIntake(
+            settings, metrics, self._memory, self.write_messages, parts.pending, parts.taken
+        )
         self._pages = WebPageRules(parse_host_port(settings.listen)[0], settings.http.allowed_hosts)
         self._budget = DecodeBudget(settings.bounds.decode_bytes)
 
@@ -249,7 +246,7 @@ class Receiver:
     async def _taken(self, body: bytes, grant: Grant, release: Release) -> AcceptedFrame:
         """Decode and check a frame. Raises FrameError, AccessError, Unavailable."""
         size = wire.unpacked_bytes(body, self._settings.bounds.frame_bytes)
-        large = size > _LARGE_BYTES
+        large = size > LARGE_BYTES
         async with self._memory(size, wire.org_of(body) if large else None):
             unit = await asyncio.to_thread(self._unit, body) if large else self._unit(body)
         grant.require_write(unit.frame.org_id, unit.frame.project_id)
@@ -341,7 +338,7 @@ class Receiver:
         if len(key) > _MAX_KEY or "\ufffd" in key:
             return error_answer(400, f"Idempotency-Key: expected UTF-8 of at most {_MAX_KEY} characters")
         try:
-            status, answer = await self._take(body, key, grant_of(request))
+            status, answer = await self._message_intake.take(body, key, grant_of(request))
         except MessagesError as e:
             self._metrics.refused.labels(reason="bad_messages").inc()
             return error_answer(400, str(e))
@@ -350,40 +347,10 @@ class Receiver:
     async def take_messages(self, body: bytes, key: str) -> tuple[int, bytes]:
         """Return status and body of the answer to messages of this process itself."""
         try:
-            status, answer = await self._take(body, key, EVERYTHING)
+            status, answer = await self._message_intake.take(body, key, EVERYTHING)
         except (MessagesError, WriteError) as e:
             status, answer = 400 if isinstance(e, MessagesError) else self._failed(e)[0], {"error": str(e)}
         return status, msgspec.json.encode(answer)
-
-    async def _take(self, body: bytes, key: str, grant: Grant) -> tuple[int, dict[str, object]]:
-        """Store messages; return status and answer. Raises MessagesError, WriteError."""
-        parsed = await self._requests.write(body, key, grant)
-        self._metrics.dropped_rows.labels(reason="expired").inc(parsed.expired)
-        self._metrics.messages.labels(outcome="accepted").inc(parsed.accepted)
-        self._metrics.messages.labels(outcome="rejected").inc(len(parsed.rejected) - parsed.forbidden)
-        self._metrics.messages.labels(outcome="forbidden").inc(parsed.forbidden)
-        rejected = [{"position": r.position, "reason": r.reason} for r in parsed.rejected]
-        status = 400 if rejected and not parsed.accepted else 200
-        if rejected and parsed.forbidden == len(rejected) and not parsed.accepted:
-            self._metrics.refused.labels(reason="forbidden").inc()
-            status = 403
-        return status, {"accepted": parsed.accepted, "rejected": rejected}
-
-    async def _parse(self, body: bytes, key: str, grant: Grant, at_ms: int) -> Parsed:
-        """Return the messages of a request as of the time it first came."""
-        call = partial(
-            parse,
-            body,
-            key=key,
-            created_ms=at_ms,
-            first_day=lambda days: self._rules.first_day(self._rules.rounded(days), at_ms, at_ms),
-            latest_s=at_ms // 1000 + self._settings.bounds.future_s,
-            max_messages=self._settings.bounds.messages,
-            grant=grant,
-        )
-        org_id = grant.tenant.org_id if grant.tenant is not None else 0  # its messages may be of several
-        async with self._memory(_PARSED * len(body), org_id if len(body) > _LARGE_BYTES else None):
-            return await asyncio.to_thread(call)
 
     async def write_messages(self, units: Sequence[AcceptedFrame]) -> None:
         """Write frames of messages. Raises WriteError."""

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from indexer.intern.cache import LruCache
 from indexer.intern.id_store import MemoryIdStore
 from indexer.intern.ids import string_id
-from indexer.intern.string_indexer import StringIndexer
+from indexer.intern.string_indexer import MAX_ORGS, StringIndexer
 
 MANY = [f"s{i}" for i in range(5_000)]
 #: Some 0.5 ms of the compiled cache.
@@ -55,3 +55,10 @@ def test_sets_of_strings_are_looked_up_in_pieces() -> None:
         assert indexer.bulk_record({1: set(MANY)})[1] == {s: string_id(1, s) for s in MANY}
     assert indexer.bulk_resolve(1, {*MANY, "new"}) == {s: string_id(1, s) for s in MANY}
     assert max(near.found + near.stored) <= MAX_PIECE
+
+
+def test_orgs_with_the_well_known_strings_are_bounded() -> None:
+    indexer = StringIndexer(MemoryIdStore(), [LruCache(100)])
+    for org_id in range(1, MAX_ORGS + 3):
+        indexer.record_columns([(org_id, ["a"])])
+    assert len(indexer._orgs_with_static) == 2

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import numpy as np
+from msgspec import structs
 
 from agent.wire.frame import SeriesColumns
-from indexer.agents.up import Instance, has_up, up_frame
+from indexer.agents.up import MAX_PROJECTS, Instance, ReportedUp, has_up, up_frame
+from indexer.clickhouse.store import Store
 from indexer.intern.series import Project
+from indexer.intern.string_indexer import StringIndexer
 from indexer.write.frame_to_columns import check
 from tests.support.frames import FrameRows, counter_frame, make_frame
 from tests.unit.agent.state import state_of_frames
@@ -38,3 +43,13 @@ def test_an_up_of_others_is_found() -> None:
     assert not has_up(
         make_frame(FrameRows(), strings=["up"], series=SeriesColumns(name=np.zeros(0, "<u4").tobytes()))
     )
+
+
+def test_the_projects_with_an_up_of_their_own_are_bounded() -> None:
+    """Those that were forgotten are looked up again."""
+    reported = ReportedUp(Mock(spec=Store), Mock(spec=StringIndexer))
+    frame = counter_frame({"a": 1.0}, 1_700_000_000, name="up")
+    for org_id in range(1, MAX_PROJECTS + 3):
+        reported.saw(structs.replace(frame, org_id=org_id))
+    assert len(reported._until_s) == 2
+    assert reported.wins(Project(MAX_PROJECTS + 2, frame.project_id))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from agent.exposition import cumulative_state
-from agent.exposition.cumulative_state import CumulativeState
+from agent.exposition.cumulative_state import KEY_CHARACTERS, CumulativeState
 from agent.exposition.totals import MAX_BUCKETS
 from tests.support.cores.rows import CORES
 from tests.unit.agent.exposition.folded import Folded, T
@@ -217,3 +217,17 @@ def test_nothing_is_shown_before_the_first_line() -> None:
     state = CumulativeState(max_series=1, max_entries=1, lifetime_s=lambda _: 1.0, started_s=0.0)
     state.publish(0.0, 0.0)
     assert state.published.series == 0
+
+
+def test_long_tags_use_up_the_series_bound() -> None:
+    """200,000 series of 8 KiB would need gigabytes; an expired series makes room again."""
+    folded = Folded(max_series=300, lifetime_s=lambda _: 60.0)
+    lines = [f"hits:1|c|#i:{i:0800}" for i in range(300)]
+    folded.add(*lines)
+    own = 300 * KEY_CHARACTERS // len("hits" + "i" + f"{0:0800}")
+    found = folded.lines()
+    assert len(found) == own + 1
+    assert found['hits{__overflow__="true"}'] == 300 - own
+    folded.add(*lines[:own], at_s=30)
+    folded.add(*lines[own:], at_s=100)
+    assert folded.add(*lines[own:], at_s=170).lines()[f'hits{{i="{own:0800}"}}'] == 1

@@ -10,6 +10,7 @@ from agent.exposition.described_metrics import MAX_NAMES, DescribedMetrics
 from agent.exposition.exposition import MAX_SCRAPES, Exposition
 from agent.exposition.open_exposition import let_describe, open_exposition
 from agent.mapping.config_file import parse
+from agent.protocol.line import Kind, MetricKey
 from agent.settings import AgentSettings, ForwardSettings
 from agent.wire.frame import Sender
 from agent.wire.metadata import MetricDescription
@@ -91,6 +92,25 @@ def test_a_changed_mapping_file_has_its_own_lifetimes() -> None:
     assert found == [60.0, 30.0, float("inf"), 7.0]
 
 
+def test_quiet_metrics_have_the_facts_of_a_changed_mapping_file() -> None:
+    """Before their next line: a Prometheus would see other buckets meanwhile, and no help."""
+    settings = AgentSettings(exposition=True, exposition_ttl_s=7.0)
+    first = parse("mappings: [{match: shop.*, name: shop_$1, help: old}, {match: left.*, name: left}]")
+    second = parse("mappings: [{match: shop.*, name: shop_$1, help: new, ttl: 5s, buckets: [1, 2]}]")
+    before, after = (file.mapper(settings.lines) for file in (first, second))
+    opened = open_exposition(settings, before)
+    assert opened is not None
+    for name in ("shop.a", "left.b"):
+        before(MetricKey(Kind.DISTRIBUTION, name, ()))
+    assert opened.described.described("shop_a").help == "old"
+    after.follow(before)
+    let_describe(after, opened)
+    assert opened.described.described("shop_a") == MetricDescription(help="new", buckets=(1.0, 2.0))
+    assert opened.described.lifetime_s("shop_a") == 5.0
+    assert opened.described.described("left") == MetricDescription()
+    assert after.counts()["mapped"] == 2, "as before: no head came"
+
+
 def test_gzip_has_the_same_text() -> None:
     found = exposing("python", *(f"c:1|c|#i:{i}" for i in range(90)))
     plain = scraped(found)
@@ -125,4 +145,6 @@ def test_settings_that_cannot_work_are_refused() -> None:
         AgentSettings(forward=ForwardSettings(url=""))
     with pytest.raises(ValueError, match="exposition without ops"):
         AgentSettings(exposition=True, ops="")
+    with pytest.raises(ValueError, match='tags has the key "le"'):
+        AgentSettings(exposition=True, tags={"le": "x"})
     assert not AgentSettings(exposition=True, forward=ForwardSettings(url="")).forward.sends
