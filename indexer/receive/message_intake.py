@@ -1,4 +1,4 @@
-"""Takes requests of JSON messages: reads them within the bounds of memory, and answers what was stored."""
+"""Takes requests of JSON messages: reads them within the bounds of memory, and tells which are stored."""
 
 from __future__ import annotations
 
