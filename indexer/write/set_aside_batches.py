@@ -156,7 +156,11 @@ class SetAsideBatches:
         return stored if waiting else None
 
     async def _try(self, token: str) -> FailedAttempt | None:
-        units = await self.units(token)
+        try:
+            units = await self.units(token)
+        except JournalError as e:  # others may be whole
+            log.warning("event=aside_not_read token=%s error=%s", token, e)
+            return FailedAttempt("its bytes in the journal are damaged: drop it", Fault.DAMAGED)
         if not units:
             return None  # stored, dropped or ended meanwhile
         failed = await self._attempt(token, units)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -15,6 +16,7 @@ from indexer.write import journal_rows
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.journal import BatchState, Journal, JournalError
 from indexer.write.journal_check import JournalCheck
+from indexer.write.set_aside_batches import SetAsideBatches
 from tests.support.frames import counter_frame, unit
 
 AT_MS = 1_700_000_000_000
@@ -153,6 +155,29 @@ def test_a_large_file_is_looked_at_later(
         journal.close()
     (said,) = [r.getMessage() for r in caplog.records if "journal_damaged" in r.getMessage()]
     assert str(damaged) in said
+
+
+async def test_a_damaged_batch_that_is_set_aside_holds_no_other_up(whole: Path) -> None:
+    with closing(sqlite3.connect(whole, isolation_level=None)) as db:
+        db.execute("UPDATE frame SET digest = 'x' WHERE identity = 'web/1/4'")
+    journal = Journal(whole, max_identities=10, max_age_ms=1 << 40, max_aside_bytes=1 << 20)
+    journal.begin("later", [replace(units()[0], identity="web/1/5")], AT_MS)
+    assert journal.set_aside("later", AT_MS)
+    tried: list[str] = []
+
+    async def attempt(token: str, units: Sequence[AcceptedFrame]) -> None:
+        tried.append(f"{token} {len(units)}")
+
+    async def at_once(call: Callable[..., Any], *args: object) -> Any:
+        return call(*args)
+
+    aside = SetAsideBatches(journal, at_once, attempt, lambda: AT_MS)
+    assert await aside._round()
+    assert tried == ["later 1"]
+    failed = await aside.retry("aside")
+    assert failed is not None
+    assert failed.told == "its bytes in the journal are damaged: drop it"
+    journal.close()
 
 
 def test_bytes_that_a_program_without_sums_changes_are_taken(whole: Path) -> None:
