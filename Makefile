@@ -25,7 +25,7 @@ REBUILD := $(if $(shell command -v cc gcc),$(if $(wildcard agent/core/_native/co
 PAGE := page_build.py setup.py $(wildcard shim/http/ui/*.* shim/http/ui/src/*.ts)
 PYTEST_ARGS ?=
 # Files of tests that run at once: more than CPUs, since tests often wait. Each worker has an embedded ClickHouse of its own.
-PYTEST_WORKERS ?= 3
+PYTEST_WORKERS ?= 4
 EXECUTIONS ?= 1000000
 RACES_S ?= 20
 FUZZ_S ?= 600

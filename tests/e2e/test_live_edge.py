@@ -18,7 +18,7 @@ from tests.support.worlds import processes
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
-BUCKETS = 4
+BUCKETS = 3
 #: So long a bucket is waited for: none is shown before its agents are past it, however busy the machine is.
 SETTLE_S = 300
 #: Much less: buckets are shown as their agents are past them.
@@ -32,7 +32,7 @@ def test_points_come_soon_and_do_not_change(start: Starter, tmp_path: Path) -> N
         up = start.up(environ=PATIENT)
         urls = [services.indexer()[1], services.indexer()[1]]
         scenes = [Scene(start, up.api, [up.indexer]), Scene(start, services.api(PATIENT), urls)]
-        watched = list(threads.map(lambda scene: scene.play(BUCKETS, pause_s=0.1), scenes))
+        watched = list(threads.map(lambda scene: scene.play(BUCKETS, pause_s=0.5), scenes))
         for mode, scene, watcher in zip(("up", "separate"), scenes, watched, strict=True):
             print(f"{mode}: {watcher.report()}")
             assert watcher.changes == [], f"{mode}: {len(watcher.changes)} of {len(watcher.values)} points"

@@ -28,6 +28,7 @@ from tests.support.differential import data, exceptions
 from tests.support.differential.expr import Expr, shrunk
 from tests.support.differential.generate import generator
 from tests.support.differential.servers import KIT, MISSING, Servers, both
+from tests.support.flush_url import SETTLE_S, flush_url
 from tests.support.pipeline import Pipeline
 from tests.support.promql import syntax_error
 from tests.support.worlds import embedded
@@ -193,11 +194,12 @@ def test_queries_of_the_kit(tmp_path: Path) -> None:
         up.ready()
         command = [sys.executable, str(KIT / "differential.py"), "--ref-target", "prometheus"]
         command += ["--target", "statsd"]
-        command += ["--statsd", "{}:{}".format(*up.tcp), "--base-url", up.api.url, "--settle", "12"]
-        done = subprocess.run(
-            [*command, "--json", str(result)],
-            cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
+        command += ["--statsd", "{}:{}".format(*up.tcp), "--base-url", up.api.url, "--settle", SETTLE_S]
+        with flush_url(up) as flush:
+            done = subprocess.run(
+                [*command, "--flush-url", flush, "--json", str(result)],
+                cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
+            )  # fmt: skip
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{up.output[-4_000:]}"
     finally:
         up.clear()

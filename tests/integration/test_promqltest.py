@@ -20,7 +20,7 @@ import pytest
 
 from tests.e2e.product import ROOT, Up
 from tests.support import promql_table
-from tests.support.flush_url import flush_url
+from tests.support.flush_url import SETTLE_S, flush_url
 from tests.support.two_shards import ready_product
 
 KIT: Final = ROOT.parent / "shared" / "conformance"
@@ -46,7 +46,7 @@ def _run(product: Up, folder: Path, program: str, *options: str) -> dict[str, An
     """Run the kit's program against the product; return its results from JSON."""
     result = folder / "result.json"
     command = [sys.executable, str(KIT / program), "--target", "statsd"]
-    command += ["--statsd", "{}:{}".format(*product.tcp), "--base-url", product.api.url, "--settle", "12"]
+    command += ["--statsd", "{}:{}".format(*product.tcp), "--base-url", product.api.url, "--settle", SETTLE_S]
     with flush_url(product) as flush:
         done = subprocess.run(
             [*command, *options, "--flush-url", flush, "--json", str(result)],

@@ -24,7 +24,7 @@ from tests.e2e.test_exactness import (
     test_quantiles,
 )
 from tests.support.clickhouse_http import as_profiled
-from tests.support.flush_url import flush_url
+from tests.support.flush_url import SETTLE_S, flush_url
 from tests.support.two_shards import ShardedUp, ready_product
 
 __all__ = [
@@ -61,7 +61,7 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 def test_prometheus_own_files(product: Up, tmp_path: Path) -> None:
     result = tmp_path / "result.json"
     command = [sys.executable, str(KIT / "promqltest.py"), "--target", "statsd", "--no-range-mode"]
-    command += ["--statsd", "{}:{}".format(*product.tcp), "--base-url", product.api.url, "--settle", "12"]
+    command += ["--statsd", "{}:{}".format(*product.tcp), "--base-url", product.api.url, "--settle", SETTLE_S]
     command += ["--only", "statsd-stable", "--align", "1h", "--json", str(result)]
     for name in FILES:
         command += ["--file", f"{name}.test"]

@@ -14,6 +14,8 @@ from typing import Final
 
 from tests.e2e.product import Up, get, wait_for
 
+#: For the kit's `--settle`: seconds of sleep after the URL answered. The lines are of the past: no live edge.
+SETTLE_S: Final = "1"
 _DEADLINE_S: Final = 300.0
 #: Looks at the agent that must agree: lines may be between the socket and the counters.
 _STEADY: Final = 10
