@@ -128,6 +128,7 @@ class SharedRates:
             of = self._of[key]
             if isinstance(there, int):
                 of.there = there
+                of.mine = max(of.mine, there)  # more is there of this minute, once a clock was set back
             if isinstance(there, int) and isinstance(total, int):
                 self._rates.charge(key.what, key.org_id, max(0, total - there - of.others), here=False)
                 of.others = max(of.others, total - there)

@@ -102,6 +102,19 @@ def test_a_request_without_an_answer_counts_once(
         shared.stop()
 
 
+def test_a_clock_that_is_set_back_takes_no_charges_away(redis_url: str) -> None:
+    clock = Clock()
+    rates, shared = indexer(redis_url, clock)
+    for passed_s, amount in ((0, 90), (60, 1), (-60, 10), (0, 10)):
+        clock.now_s += passed_s
+        rates.charge("rows", 1, amount)
+        assert shared.exchange()
+    client = Redis.from_url(redis_url)
+    assert client.hget(f"rates:one:1:{int(clock.now_s) // 60}", "rows") == b"110"
+    client.close()
+    shared.stop()
+
+
 def test_charges_outlive_an_empty_redis(redis_url: str) -> None:
     (a, of_a), (b, of_b) = (indexer(redis_url, Clock()) for _ in range(2))
     client = Redis.from_url(redis_url)
