@@ -245,7 +245,10 @@ def journal_name(db: sqlite3.Connection) -> str:
 
 def allowance(db: sqlite3.Connection) -> tuple[float, int] | None:
     """Return how many parts the indexer might make, and when; None: not known."""
-    row = db.execute("SELECT CAST(parts AS REAL), CAST(at_ms AS INTEGER) FROM allowance").fetchone()
+    row = db.execute(
+        "SELECT CAST(parts AS REAL), CAST(at_ms AS INTEGER) FROM allowance"
+        " WHERE parts NOT NULL AND at_ms NOT NULL"
+    ).fetchone()
     return row and (float(row[0]), int(row[1]))
 
 

@@ -180,6 +180,17 @@ async def test_a_damaged_batch_that_is_set_aside_holds_no_other_up(whole: Path) 
     journal.close()
 
 
+def test_a_damaged_allowance_is_not_known(whole: Path) -> None:
+    """A large file is not checked before it is read; a flipped bit of a row's header makes a value NULL."""
+    with closing(sqlite3.connect(whole)) as db:
+        db.executescript("DROP TABLE allowance; CREATE TABLE allowance (parts REAL, at_ms INTEGER)")
+        db.execute("INSERT INTO allowance VALUES (NULL, 1)")
+        db.commit()
+    journal = Journal(whole, max_identities=10, max_age_ms=1 << 40, max_aside_bytes=1 << 20)
+    assert journal.allowance is None
+    journal.close()
+
+
 def test_bytes_that_a_program_without_sums_changes_are_taken(whole: Path) -> None:
     """An older Meterhouse ends a refused frame with fewer rows; a later retry reads them."""
     with closing(sqlite3.connect(whole, isolation_level=None)) as db:
