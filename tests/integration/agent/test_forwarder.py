@@ -261,6 +261,25 @@ def test_a_backlog_goes_in_bundles(indexer: FakeIndexer) -> None:
     assert run.forwarder.drain(5)
 
 
+def test_every_fourth_try_is_of_the_backlog(indexer: FakeIndexer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others take live frames first, so that neither waits for the end of the other."""
+    asked: list[bool] = []
+    take_many = Spool.take_many
+
+    def recorded(spool: Spool, *args: int, live_first: bool) -> list[EncodedFrame]:
+        asked.append(live_first)
+        return take_many(spool, *args, live_first=live_first)
+
+    monkeypatch.setattr(Spool, "take_many", recorded)
+    run = Running(settings(indexer, connections=1))
+    for number in range(9):
+        run.spool.put(EncodedFrame(f"a/1/{number}", b"frame", rows=2))
+        run.wait_sent()
+    assert run.forwarder.drain(5)
+    assert len(asked) >= 9
+    assert asked == [number % 4 != 0 for number in range(1, len(asked) + 1)]
+
+
 @pytest.mark.parametrize("status", [404, 405, 400, 413, 415, 200])
 def test_an_indexer_that_takes_no_bundles_gets_frames_one_by_one(indexer: FakeIndexer, status: int) -> None:
     """No frame ends by an answer to the bundle as a whole."""
