@@ -69,7 +69,7 @@ class Delivery:
             alike = _alike(one, left, headers)
             found = self._try(alike, headers)
             taken = list(takewhile(lambda answer: answer.outcome is not Outcome.MISDIRECTED, found))
-            for frame, answer in zip(alike, taken, strict=False):
+            for frame, answer in zip(alike, found, strict=True):
                 if answer.outcome in FINAL:
                     one.done(frame)
                 elif answer.sent:

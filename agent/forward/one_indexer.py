@@ -4,15 +4,16 @@ Only the indexer that got a frame knows whether it is stored. So each request na
 keeps to, and others refuse it with nothing taken (agent/wire/addressee.py). When that one was not reached for
 `failover_s`, the agent keeps to the next one that answers: frames that were sent before count as released
 (agent/wire/release.py), once more with each such change. Of indexers that get the same frame each so has
-another number of releases, and their claims decide which of them stores it.
+another number of releases, and their claims decide which of them stores it. As a frame is released a few
+times only, each change takes twice as long as the one before.
 
 The name and the number of changes are in the spool's directory, and written before they hold. Frames of an
-earlier run count as sent. Once no frame is unsent the changes are counted anew. Thread-safe.
+earlier run count as sent; without a name of that run, any indexer may have them. Once no frame is unsent the
+changes are counted anew. Thread-safe.
 """
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -30,6 +31,9 @@ from agent.wire.release import MAX_HOP, Release, earlier_hops
 _NAME: Final = "indexer"
 #: Beyond this number of unsent frames all count as sent before.
 _MAX_SENT: Final = 100_000
+#: Changes that frames of an earlier run may have seen: without the file (older agents have none), and where
+#: it is damaged.
+_NO_FILE, _DAMAGED = 1, 5
 
 
 class _Kept(msgspec.Struct):
@@ -60,7 +64,7 @@ class OneIndexer:
         self._log = log
         self._path = directory / _NAME if directory else None
         self._unsent = unsent
-        self._failover_s = failover_s
+        self._failover_s = self._patience_s = failover_s
         self._journals_lost = journals_lost
         self._clock_s = clock_s
         self._lock = threading.Lock()
@@ -81,23 +85,25 @@ class OneIndexer:
             return {FOR_HEADER: self._kept.name} | Release(hop, lost).headers()
 
     def heard(self, name: str, *, refused: bool) -> bool:
-        """Note that an indexer answered (empty: of no name); return whether it is the one from now on.
+        """Note that an indexer answered (empty: none of a name); return whether it is the one from now on.
 
         A request that it refused may then be repeated, with other headers.
         """
         with self._lock:
             now_s = self._clock_s()
-            if name == self._kept.name or not name:
+            if name == self._kept.name:
                 self._heard_s = now_s
+            if name in ("", self._kept.name):
                 return False
             first = self._kept.name == ANY
             if not first:
                 self._tell()
-            if not refused or not (first or now_s >= self._heard_s + self._failover_s):
+            if not refused or not (first or now_s >= self._heard_s + self._patience_s):
                 return False
             if not self._keep(_Kept(name, self._kept.changes + (not first))):
                 return False
             self._heard_s = now_s
+            self._patience_s *= 1 if first else 2
             return True
 
     def sent(self, frame: EncodedFrame) -> None:
@@ -118,6 +124,7 @@ class OneIndexer:
             if (self._kept.changes or self._sent or self._all_sent) and not self._unsent():
                 self._sent.clear()
                 self._all_sent = False
+                self._patience_s = self._failover_s
                 self._keep(_Kept(self._kept.name))
 
     def _tell(self) -> None:
@@ -140,8 +147,13 @@ class OneIndexer:
         return True
 
     def _read(self) -> _Kept:
-        """Return the indexer of an earlier run; a damaged file is one of none."""
+        """Return the indexer of an earlier run, if it left frames."""
+        changes = 0
         if self._path is not None:
-            with contextlib.suppress(OSError, msgspec.DecodeError):
+            try:
                 return msgspec.json.decode(self._path.read_bytes(), type=_Kept)
-        return _Kept()
+            except OSError:
+                changes = _NO_FILE
+            except msgspec.DecodeError:
+                changes = _DAMAGED
+        return _Kept(changes=changes if self._unsent() else 0)

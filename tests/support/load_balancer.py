@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, repeat
 from typing import cast
 
+import msgspec
+
 from agent.forward.channel import Answer, Channel, Outcome, judge
 from agent.wire import bundle
 from agent.wire.addressee import FOR_HEADER, MISDIRECTED
@@ -21,6 +23,7 @@ class LoadBalancer:
     def __init__(self) -> None:
         self.taken: list[tuple[str, bytes, int]] = []
         self.headers: list[dict[str, str]] = []
+        self._broken = ""
         self._to: Iterator[str] = iter(())
         self._status: int | Outcome = 200
 
@@ -28,11 +31,19 @@ class LoadBalancer:
         """Send requests to these in turn; those that they take are answered by `status`."""
         self._to, self._status = chain.from_iterable(repeat(to)), status
 
+    def break_after(self, name: str) -> None:
+        """Let an indexer take the next request and die; the channel makes it again on a new connection."""
+        self._broken = name
+
     def channel(self) -> Channel:
         return cast("Channel", _Balanced(self._answer))
 
     def _answer(self, bodies: Sequence[bytes], headers: Mapping[str, str]) -> Answer:
         self.headers.append(dict(headers))
+        broken, self._broken = self._broken, ""
+        if broken:
+            self.taken += [(broken, body, release_of(headers).hop) for body in bodies]
+            return msgspec.structs.replace(self._answer(bodies, headers), sent=True)
         name = next(self._to)
         if name and headers.get(FOR_HEADER, name) != name:
             return Answer(Outcome.MISDIRECTED, MISDIRECTED, sent=False, indexer=name)

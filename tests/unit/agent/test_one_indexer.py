@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,9 +25,11 @@ FAILOVER_S = 10.0
 class Agent:
     """A delivery over a load balancer. `unsent` and `now_s` are for the test to set."""
 
-    def __init__(self, directory: Path | None = None, *, journals_lost: bool = False) -> None:
+    def __init__(
+        self, directory: Path | None = None, *, journals_lost: bool = False, unsent: int = 0
+    ) -> None:
         self.now_s = 0.0
-        self.unsent = 1
+        self.unsent = unsent
         self.balancer = LoadBalancer()
         one = OneIndexer(
             "http://balancer",
@@ -39,6 +42,7 @@ class Agent:
         )
         self.one = one
         self.delivery = Delivery(self.balancer.channel(), one=one)
+        self.unsent = 1
 
     def send(self, *frames: EncodedFrame, to: Sequence[str], status: int | Outcome = 200) -> list[Outcome]:
         """Send frames; each request goes to the next of `to`, again and again."""
@@ -82,7 +86,7 @@ def test_changes_outlive_the_agent_and_count_for_its_earlier_frames(tmp_path: Pa
     agent.send(FIRST, to="a", status=503)
     agent.now_s = FAILOVER_S
     agent.send(FIRST, to="b", status=503)
-    again = Agent(tmp_path)
+    again = Agent(tmp_path, unsent=1)
     recovered = EncodedFrame(FIRST.identity, FIRST.data, rows=1)
     assert again.send(recovered, to="c") == [Outcome.MISDIRECTED]
     again.now_s = FAILOVER_S
@@ -110,7 +114,7 @@ def test_a_frame_that_was_released_too_often_waits_and_new_ones_do_not() -> None
     agent = Agent(journals_lost=True)
     names = [f"indexer{n}" for n in range(MAX_HOP + 2)]
     for at, name in enumerate(names):
-        agent.now_s = at * FAILOVER_S
+        agent.now_s = FAILOVER_S * 2**at  # each change takes twice as long
         agent.send(FIRST, to=[name], status=503)
     assert [hop for *_, hop in agent.taken] == list(range(MAX_HOP + 1))
     assert agent.send(FIRST, SECOND, to=[names[-1]]) == [Outcome.MISDIRECTED, Outcome.ACCEPTED]
@@ -159,3 +163,48 @@ def test_several_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_421_completes_no_frame() -> None:
     assert judge(421, "") == Answer(Outcome.MISDIRECTED, 421, sent=False)
+
+
+def test_a_frame_whose_connection_broke_was_sent() -> None:
+    """The channel connects again by itself, and meets another indexer; the first one has the frame."""
+    agent = Agent()
+    agent.send(SECOND, to="a")
+    agent.now_s = FAILOVER_S
+    agent.balancer.break_after("a")
+    assert agent.send(FIRST, to="b") == [Outcome.ACCEPTED]
+    assert agent.taken[1:] == [("a", b"1", 0), ("b", b"1", 1)]
+
+
+def test_tries_without_an_answer_do_not_keep_the_agent() -> None:
+    """Some requests hang at a dead indexer, and others meet the next one."""
+    agent = Agent()
+    agent.send(FIRST, to="a", status=503)
+    for now_s in (4.0, 8.0):
+        agent.now_s = now_s
+        assert agent.send(FIRST, to="a", status=Outcome.TIMEOUT) == [Outcome.TIMEOUT]
+        assert agent.send(FIRST, to="b") == [Outcome.MISDIRECTED]
+    agent.now_s = FAILOVER_S
+    assert agent.send(FIRST, to="b") == [Outcome.ACCEPTED]
+
+
+@pytest.mark.parametrize("indexers", [2, 10])
+def test_a_long_outage_behind_a_balancer_uses_up_no_frame(indexers: int) -> None:
+    """A try each 15 s meets any indexer, and the one that it is for answers 503 for hours."""
+    agent, rng = Agent(), random.Random(indexers)
+    for at in range(1_000):
+        agent.now_s = at * 15.0
+        agent.send(FIRST, to=rng.choices("abcdefghij"[:indexers], k=4), status=503)
+    agent.send(FIRST, to="abcdefghij"[:indexers])
+    assert agent.one.headers(FIRST) is not None
+
+
+@pytest.mark.parametrize(("damage", "hop"), [(None, 1), (b"{", 5), (b'{"name": 1}', 5)])
+def test_frames_of_an_earlier_run_without_its_indexer(tmp_path: Path, damage: bytes | None, hop: int) -> None:
+    """Any indexer may have them: an older agent knew no names."""
+    if damage is not None:
+        (tmp_path / "indexer").write_bytes(damage)
+    agent = Agent(tmp_path, unsent=1)
+    recovered = EncodedFrame(FIRST.identity, FIRST.data, rows=1)
+    assert agent.send(recovered, SECOND, to="a") == [Outcome.ACCEPTED] * 2
+    assert agent.taken == [("a", b"1", hop), ("a", b"2", 0)]
+    assert Agent(tmp_path.with_name("new")).one.headers(recovered) == {FOR_HEADER: "?"}
