@@ -109,6 +109,10 @@ class Run:
         sender = self._sender(server, packets, min(self._rate, _WARM_LINES_PER_S), passes=1)
         sender.wait(120)
 
+    def prepare(self, server: Server) -> None:
+        """Write the packets of windows, for windows that begin at the same time."""
+        self._packets.mixed(tagged=server.tagged)
+
     def window(self, server: Server) -> tuple[float, int]:
         """CPU seconds per million lines of one window, and packets lost from its lead to its end."""
         lead_s, window_s = (FLUSH_S + 0.2, FLUSH_S) if server.flushes else (1.0, _FLOOR_S)

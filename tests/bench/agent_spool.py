@@ -3,11 +3,12 @@
     python -m tests.bench.agent_spool [--rounds 10] [--workloads 2,3] [--before TREE] [--checkpoint-ms 1000]
 
 The windows are those of tests/bench/agent_lines.py: traffic for a flush interval, then 10 s in which CPU is
-read, a flush included. An agent with `agent.spool.path` and one without get windows in turn; each pair
-gives a ratio. Printed are the geometric mean of the ratios and its 95 % interval (Student's t over their
-logarithms). `--checkpoint-ms` measures checkpoints instead. `--before` names another tree, built, whose
-agent has its turn, too: the difference is the cost of the count of lines per row. Fails when a frame was
-written to disk: then something was slow, and the figures are of another question.
+read, a flush included. An agent with `agent.spool.path` and one without get the same traffic side by side,
+so that the machine's speed is the same for both; each pair gives a ratio. Printed are the geometric mean of
+the ratios and its 95 % interval (Student's t over their logarithms). `--checkpoint-ms` measures checkpoints
+instead. `--before` names another tree, built, whose agent has its turn, too: the difference is the cost of
+the count of lines per row. Fails when a frame was written to disk: then something was slow, and the figures
+are of another question.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -77,13 +79,14 @@ def interval(pairs: Sequence[tuple[float, float]]) -> str:
     return f"{mean:+.1f} % ({low:+.1f} .. {high:+.1f} %, {len(pairs)} pairs)"
 
 
-def window(run: Run, server: Server) -> float:
-    """CPU seconds per million lines of the next window without a lost packet."""
+def windows(run: Run, servers: Sequence[Server]) -> list[float]:
+    """CPU seconds per million lines of each server, side by side in a window without a lost packet."""
     for _ in range(_TRIES):
-        used, lost = run.window(server)
-        if not lost:
-            return used
-    raise RuntimeError(f"{server.name} lost packets in {_TRIES} windows")
+        with ThreadPoolExecutor(len(servers)) as threads:
+            measured = list(threads.map(run.window, servers))
+        if not any(lost for _, lost in measured):
+            return [used for used, _ in measured]
+    raise RuntimeError(f"packets were lost in {_TRIES} windows")
 
 
 def measure(
@@ -99,10 +102,12 @@ def measure(
             for server in running:
                 server.start()
                 run.warm_up(server)
+            run.prepare(running[0])
             time.sleep(FLUSH_S + 2)
             for number in range(rounds):
-                for server in running if number % 2 else reversed(running):
-                    used[server.name].append(window(run, server))
+                turn = running if number % 2 else running[::-1]
+                for server, cpu_s in zip(turn, windows(run, turn), strict=True):
+                    used[server.name].append(cpu_s)
             rows = {server.name: server.metric("sent_rows_total") for server in running}
         finally:
             for server in running:
