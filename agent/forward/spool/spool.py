@@ -304,12 +304,17 @@ class Spool:
             return
         with self._changed:
             before_s = self._clock_s() - max_s
+            waiting = len(self._waiting), self._backlog.frames
             self._write_waiting(before_s)
             for out in (*self._out.values(), *self._resting):
                 if out.since_s <= before_s:
                     self._keep(out)
             self._backlog.drop_old()
-            self._changed.notify_all()
+            if (
+                len(self._waiting),
+                self._backlog.frames,
+            ) != waiting:  # else all senders would wake for nothing
+                self._changed.notify_all()
 
     def keep_all(self) -> int:
         """Write all unsent frames to disk; return how many frames are in memory only."""

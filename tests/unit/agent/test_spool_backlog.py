@@ -190,6 +190,26 @@ def test_a_full_disk_keeps_frames_in_memory_until_there_is_room(tmp_path: Path) 
     assert found[-1] == "a/1/14"
 
 
+def test_senders_wake_only_for_frames_that_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, woken = Clock(), list[int]()
+    of = backlog(tmp_path, clock=clock)
+    spool = Spool(1_000, of)
+    monkeypatch.setattr(spool.changed, "notify_all", lambda: woken.append(clock.now_ms))
+    spool.keep_old(0.0)
+    assert woken == []  # nothing waits
+    spool.put(parcel(1))
+    woken.clear()
+    spool.keep_old(100.0)
+    assert woken == []  # too young
+    spool.keep_old(0.0)
+    assert woken == [1_000_000]  # moved to disk
+    spool.keep_old(0.0)
+    assert woken == [1_000_000]
+    clock.now_ms += 61_000
+    spool.keep_old(0.0)
+    assert woken == [1_000_000, 1_061_000]  # dropped: too old
+
+
 def test_damage_in_a_file_that_is_not_read_yet(tmp_path: Path) -> None:
     """A directory that changes under the agent costs the frames that changed."""
     of = backlog(tmp_path)
