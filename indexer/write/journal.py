@@ -155,10 +155,10 @@ class Journal:
         roomless = ""
         with self._transaction() as db:
             if aside:
-                room = self._has_room(db, sum(len(unit.body) for unit in aside))
-                state = BatchState.ASIDE if room else BatchState.OPEN
-                other = split_off(db, token, aside, state, now_ms, told)
-                roomless = "" if room else other
+                roomless = split_off(db, token, aside, BatchState.OPEN, now_ms, told)
+                if self._has_room(db, sum(len(unit.body) for unit in aside)):  # the batch is smaller by now
+                    self._set_state(db, roomless, BatchState.ASIDE, now_ms, told)
+                    roomless = ""
             self._frames -= leave_out(db, token, gone)
             note_parts(db, token, [go])
         return roomless

@@ -258,6 +258,19 @@ def test_a_batch_stored_in_part_is_kept_for_a_person_once_its_tokens_may_be_forg
     journal.close()
 
 
+def test_frames_that_leave_a_set_aside_batch_need_no_more_room(tmp_path: Path) -> None:
+    """Else an ended batch, which is kept for a person, is dropped for bytes that are there already."""
+    ended, one, two = units(3)
+    journal = make(tmp_path, aside_bytes=sum(len(u.body) for u in (ended, one, two)))
+    journal.begin("refused", [ended], 1)
+    journal.end("refused", [ended], 1, "refused")
+    journal.begin("t", [one, two], 2)
+    assert journal.set_aside("t", 3, "waits")
+    assert journal.leave_out("t", [], "go", [two], 4, "waits") == ""
+    assert [kept.state for kept in journal.kept()] == [BatchState.ENDED, BatchState.ASIDE, BatchState.ASIDE]
+    journal.close()
+
+
 def test_a_file_of_a_later_version_is_refused_and_not_changed(tmp_path: Path) -> None:
     journal = make(tmp_path)
     journal.begin("t", units(1), 0)
