@@ -1,7 +1,7 @@
 """Splits a file into chunks of whole lines, by its bytes alone: no setting, no clock, no state of a run.
 
-A chunk becomes at most one frame, so its number is the number of the frame. Changing these bounds changes the
-identities of frames already sent: then `EPOCH` in agent/backfill/job.py must change, too.
+A chunk becomes at most one frame, so its number is the number of the frame. Changing these bounds changes
+what an identity means, so it needs a new epoch in agent/backfill/job.py; files that were begun keep theirs.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from typing import BinaryIO, Final
 
 import msgspec
 
-#: Lines and bytes of a chunk; its last line may be larger.
-MAX_LINES: Final = 10_000
+#: Bytes of a chunk; its last line may be larger.
 MAX_BYTES: Final = 1 << 20
 #: A longer line is skipped in parts of this size; no setting accepts one.
 MAX_LINE_BYTES: Final = 1 << 20
@@ -26,13 +25,13 @@ class Chunk(msgspec.Struct):
     lines: list[bytes | None]
 
 
-def chunks(file: BinaryIO) -> Iterator[Chunk]:
-    """Yield the chunks of a file, numbered from 1."""
+def chunks(file: BinaryIO, max_lines: int) -> Iterator[Chunk]:
+    """Yield the chunks of a file, numbered from 1, of at most `max_lines`."""
     chunk, size = Chunk(1, 1, []), 0
     for line, length in _lines(file):
         chunk.lines.append(line)
         size += length
-        if len(chunk.lines) == MAX_LINES or size >= MAX_BYTES:
+        if len(chunk.lines) == max_lines or size >= MAX_BYTES:
             yield chunk
             chunk, size = Chunk(chunk.number + 1, chunk.first + len(chunk.lines), []), 0
     if chunk.lines:

@@ -13,7 +13,8 @@ import msgspec
 
 from agent.runtime.replace_file import replace_file
 
-_VERSION: Final = 1
+#: Files of version 1 have no epoch, and are of the first one.
+_VERSION: Final = 2
 _MAX_BYTES: Final = 1 << 20
 
 
@@ -31,6 +32,8 @@ class Progress(msgspec.Struct, kw_only=True):
     settings: str
     #: The indexer's URL.
     url: str
+    #: How the file is cut (agent/backfill/job.py).
+    epoch: int = 1
     #: Chunks up to this number have final answers.
     chunks: int = 0
     finished: bool = False
@@ -56,8 +59,8 @@ def load(path: Path) -> Progress | None:
         progress = msgspec.json.decode(data, type=Progress)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         raise ProgressError(f"{path}: not the state of a backfill ({e}): expected one, or no file") from None
-    if progress.version != _VERSION:
-        raise ProgressError(f"{path}: version {progress.version}: expected {_VERSION}")
+    if not 1 <= progress.version <= _VERSION:
+        raise ProgressError(f"{path}: version {progress.version}: expected {_VERSION} at most")
     return progress
 
 

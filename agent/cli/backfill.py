@@ -22,7 +22,7 @@ from typing import BinaryIO, Final, cast
 import msgspec
 
 from agent.backfill.formats import FORMATS, Format, format_of
-from agent.backfill.job import Job
+from agent.backfill.job import CHUNK_LINES, EPOCH, Job
 from agent.backfill.sender import OrderedSender
 from agent.backfill.state_file import Progress, ProgressError, load, save
 from agent.cli.common import config_option, read_settings, report_error
@@ -144,7 +144,10 @@ def _progress(state: Path, digest: str, settings: AgentSettings, form: Format) -
     url = masked_url(settings.forward.first.url)
     progress = load(state)
     if progress is None:
-        return Progress(sha256=digest, created_ms=time.time_ns() // 1_000_000, settings=said, url=url)
+        created_ms = time.time_ns() // 1_000_000
+        return Progress(sha256=digest, created_ms=created_ms, settings=said, url=url, epoch=EPOCH)
+    if progress.epoch not in CHUNK_LINES:
+        raise ProgressError(f"{state}: epoch {progress.epoch}: expected {EPOCH} at most, of this version")
     whole = "settings (format, org, project, retention, tags, lines, aggregate, mapping)"
     differs = {
         "of a file with other content": progress.sha256 != digest,

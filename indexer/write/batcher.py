@@ -4,7 +4,8 @@ Frames queue up while a batch is being written and go out together with the next
 bytes: a frame that does not fit is refused, and its sender keeps it. A batch has rows of few days, and orgs
 take turns in it: rows of many days from one org do not delay another's. Within an org its agents take turns,
 so that the backlog of one does not delay another's live frames. A heavy frame of one org and light frames of
-others go in different batches, in turn: the light ones do not wait for the heavy one's INSERT.
+others go in different batches, in turn: the light ones do not wait for the heavy one's INSERT. So do the old
+rows of a backfill and all other frames.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Set
 from typing import Final, NamedTuple
 
+from agent.wire.frame import BACKFILL_PREFIX
 from indexer.settings import BatchSettings
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.held_bytes import HeldBytes
@@ -30,10 +32,18 @@ class _Waiting(NamedTuple):
     since_ms: int
 
 
-class _OrgQueue:
-    """The frames of one org: agents take turns, and frames of one agent keep their order."""
+class _Source(NamedTuple):
+    """What takes turns: the live frames of an org, or its backfills."""
 
-    def __init__(self) -> None:
+    org: int
+    backfill: bool
+
+
+class _Queue:
+    """The frames of one source: agents take turns, and frames of one agent keep their order."""
+
+    def __init__(self, source: _Source) -> None:
+        self._backfill = source.backfill
         self._of_agents: dict[str, deque[_Waiting]] = {}  # the next one's first; none is empty
 
     def __bool__(self) -> bool:
@@ -49,8 +59,8 @@ class _OrgQueue:
 
     @property
     def heavy(self) -> bool:
-        """Whether the next frame is heavy."""
-        return next(iter(self._of_agents.values()))[0].unit.heavy
+        """Whether others should not wait for the next frame."""
+        return self._backfill or next(iter(self._of_agents.values()))[0].unit.heavy
 
     def units(self) -> Iterator[AcceptedFrame]:
         """Yield the frames."""
@@ -77,8 +87,8 @@ class _OrgQueue:
 class Batcher:
     """Queues frames. `queue_bytes` bounds those that wait or are being written, in total and by org.
 
-    `paced`: batches are few, so that one has the frames of all agents that flush at the same moment: those
-    of a second batch would wait for its parts.
+    `paced`: batches are few, so that one has the frames of all agents that flush at the same moment, and
+    those of backfills: frames of a second batch would wait for its parts.
     """
 
     def __init__(self, settings: BatchSettings, queue_bytes: int, *, paced: bool = False) -> None:
@@ -86,7 +96,7 @@ class Batcher:
         self._paced = paced
         self._last_ms = 0
         self._held = HeldBytes(queue_bytes)
-        self._queues: dict[int, _OrgQueue] = {}  # by org; none is empty
+        self._queues: dict[_Source, _Queue] = {}  # none is empty
         self._rows = 0
         self._waiting_bytes = 0
         self._heavy_next = False  # light frames went before heavy ones that waited
@@ -103,7 +113,9 @@ class Batcher:
         """Queue a frame; return False if it does not fit. An empty queue takes a frame of any size."""
         if not self._held.take(unit.frame.org_id, unit.held_bytes, unit.frame.agent):
             return False
-        self._queues.setdefault(unit.frame.org_id, _OrgQueue()).append(_Waiting(unit, now_ms))
+        backfill = not self._paced and unit.frame.agent.startswith(BACKFILL_PREFIX)
+        source = _Source(unit.frame.org_id, backfill)
+        self._queues.setdefault(source, _Queue(source)).append(_Waiting(unit, now_ms))
         self._last_ms = now_ms
         self._rows += unit.frame.rows
         self._waiting_bytes += unit.held_bytes
@@ -114,7 +126,7 @@ class Batcher:
 
         A batch that is not full waits for at least `pace_ms`. Frames of the orgs `held` do not count.
         """
-        queues = [queue for org, queue in self._queues.items() if org not in held]
+        queues = [queue for source, queue in self._queues.items() if source.org not in held]
         if not queues:
             return None
         rows, size = self._rows, self._waiting_bytes
@@ -138,41 +150,46 @@ class Batcher:
         units: list[AcceptedFrame] = []
         rows = size = 0
         partitions: set[tuple[int, int]] = set()
-        passed: dict[int, list[_Waiting]] = {org: [] for org in self._queues}
-        alone = len(self._queues.keys() - held) == 1
-        turns = deque(self._orgs(held))
+        passed: dict[_Source, list[_Waiting]] = {source: [] for source in self._queues}
+        alone = len(self._free(held)) == 1
+        turns = deque(self._sources(held))
         while turns:
-            org = turns.popleft()
-            waiting = self._next_of(org, partitions, passed[org])
+            source = turns.popleft()
+            waiting = self._next_of(source, partitions, passed[source])
             if waiting is None:
                 continue
             unit = waiting.unit
             rows += unit.frame.rows
             size += unit.held_bytes
             if units and (rows > self._settings.rows or size > self._settings.bytes):
-                passed[org].append(waiting)
+                passed[source].append(waiting)
                 break
             units.append(unit)
             partitions |= unit.partitions
-            if self._queues[org] and (alone or self._queues[org].heavy == unit.heavy):
-                turns.append(org)
-        for org, back in passed.items():
-            self._put_back(org, back)
+            if self._queues[source] and (
+                alone or self._queues[source].heavy == (unit.heavy or source.backfill)
+            ):
+                turns.append(source)
+        for source, back in passed.items():
+            self._put_back(source, back)
         self._rows -= sum(unit.frame.rows for unit in units)
         self._waiting_bytes -= sum(unit.held_bytes for unit in units)
         return units
 
-    def _orgs(self, held: Set[int]) -> list[int]:
-        """Return the orgs of the next batch: one whose next frame is heavy, or those whose next is light."""
-        orgs = sorted(self._queues.keys() - held, key=lambda org: self._queues[org].since_ms)
-        light = [org for org in orgs if not self._queues[org].heavy]
-        if len(orgs) == 1 or len(light) == len(orgs):
-            return orgs
+    def _free(self, held: Set[int]) -> list[_Source]:
+        return [source for source in self._queues if source.org not in held]
+
+    def _sources(self, held: Set[int]) -> list[_Source]:
+        """Return the sources of the next batch: one with a heavy next frame, or those with a light one."""
+        sources = sorted(self._free(held), key=lambda source: self._queues[source].since_ms)
+        light = [source for source in sources if not self._queues[source].heavy]
+        if len(light) == len(sources):
+            return sources
         if light and not self._heavy_next:
             self._heavy_next = True
             return light
         self._heavy_next = False
-        return [org for org in orgs if self._queues[org].heavy][:1]
+        return [source for source in sources if self._queues[source].heavy][:1]
 
     def hold(self, units: Iterable[AcceptedFrame]) -> None:
         """Count the bytes of frames of a begun batch, whatever the bound."""
@@ -184,9 +201,11 @@ class Batcher:
         for unit in units:
             self._held.release(unit.frame.org_id, unit.held_bytes, unit.frame.agent)
 
-    def _next_of(self, org: int, partitions: set[tuple[int, int]], passed: list[_Waiting]) -> _Waiting | None:
-        """Remove the org's next frame that fits; append the earlier ones to `passed`."""
-        queue = self._queues[org]
+    def _next_of(
+        self, source: _Source, partitions: set[tuple[int, int]], passed: list[_Waiting]
+    ) -> _Waiting | None:
+        """Remove the source's next frame that fits; append the earlier ones to `passed`."""
+        queue = self._queues[source]
         while queue and len(passed) < _MAX_PASSED:
             waiting = queue.popleft()
             if not partitions or len(partitions | waiting.unit.partitions) <= MAX_DAYS:
@@ -194,8 +213,8 @@ class Batcher:
             passed.append(waiting)
         return None
 
-    def _put_back(self, org: int, passed: list[_Waiting]) -> None:
-        queue = self._queues[org]
+    def _put_back(self, source: _Source, passed: list[_Waiting]) -> None:
+        queue = self._queues[source]
         queue.put_back(passed)
         if not queue:
-            del self._queues[org]
+            del self._queues[source]

@@ -1,10 +1,10 @@
 """Live ingest beside `meterhouse backfill`: how long frames wait for their acknowledgement.
 
-    python -m tests.bench.backfill_beside [--lines 2000000] [--days 7] [--quiet-s 20]
+    python -m tests.bench.backfill_beside [--lines 2000000] [--days 7] [--quiet-s 20] [--agents 10]
 
-A live agent sends a frame of `--series` series of each type to a `meterhouse up`, four a second, first alone
-and then while a file of old lines is sent. Exit code 1: the p99 beside the backfill is beyond twice the quiet
-one and beyond the quiet one plus 250 ms.
+Live agents send a frame of `--series` series of each type every 10 s to a `meterhouse up`, spread over the
+10 s, first alone and then while a file of old lines is sent. Exit code 1: the p99 beside the backfill is
+beyond twice the quiet one and beyond the quiet one plus 250 ms.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Final
@@ -30,36 +31,39 @@ from tests.bench.many_agents import percentiles
 from tests.e2e.product import PROGRAM, ROOT, Starter
 from tests.support.frames import FrameRows, make_frame
 
-_PERIOD_S: Final = 0.25
+_PERIOD_S: Final = 10.0
 _DAY_S: Final = 86_400
 _SPARE_S: Final = 0.25
 _TIMEOUT_S: Final = 60.0
 
 
 class Live:
-    """A live agent over one connection."""
+    """A live agent over one connection, whose frames are due at its own part of each period."""
 
-    def __init__(self, url: str, series: int) -> None:
+    def __init__(self, url: str, name: str, series: int, first_s: float) -> None:
         self._connection = HTTPConnection(urlsplit(url).netloc, timeout=_TIMEOUT_S)
+        self._name = name
         self._series = series
         self._epoch = time.time_ns()
         self._sequence = 0
+        self._due_s = first_s
 
     def run(self, goes_on: Callable[[], bool]) -> list[float]:
         """Send frames while `goes_on`; return the seconds from when each was due to its answer."""
         waits: list[float] = []
-        due_s = time.monotonic()
         while goes_on():
-            time.sleep(max(0.0, due_s - time.monotonic()))
+            if (rest_s := self._due_s - time.monotonic()) > 0:
+                time.sleep(min(rest_s, 0.1))
+                continue
             self._send()
-            waits.append(time.monotonic() - due_s)
-            due_s += _PERIOD_S
+            waits.append(time.monotonic() - self._due_s)
+            self._due_s += _PERIOD_S
         return waits
 
     def _send(self) -> None:
         self._sequence += 1
         body = encode(make_frame(
-            _rows(self._series), agent="live", epoch=self._epoch, sequence=self._sequence,
+            _rows(self._series), agent=self._name, epoch=self._epoch, sequence=self._sequence,
             created_ms=time.time_ns() // 1_000_000,
         ))  # fmt: skip
         while True:
@@ -92,18 +96,27 @@ def _old_lines(path: Path, lines: int, days: int) -> None:
             out.write(f"old.{n % 10}:{rng.randrange(1_000)}|{'cgh'[n % 3]}|#k:{rng.randrange(100)}|T{at_s}\n")
 
 
+def _run_all(agents: Sequence[Live], goes_on: Callable[[], bool]) -> list[float]:
+    with ThreadPoolExecutor(len(agents)) as threads:
+        return [wait for waits in threads.map(lambda live: live.run(goes_on), agents) for wait in waits]
+
+
 def _run(indexer: str, folder: Path, args: argparse.Namespace) -> int:
     old = folder / "old.statsd"
     _old_lines(old, args.lines, args.days)
-    live = Live(indexer, args.series)
-    warm_s = time.monotonic() + 3.0
-    live.run(lambda: time.monotonic() < warm_s)
-    end_s = time.monotonic() + args.quiet_s
-    quiet = live.run(lambda: time.monotonic() < end_s)
+    began_s = time.monotonic()
+    agents = [
+        Live(indexer, f"live-{n}", args.series, began_s + n * _PERIOD_S / args.agents)
+        for n in range(args.agents)
+    ]
+    warm_s = began_s + _PERIOD_S
+    _run_all(agents, lambda: time.monotonic() < warm_s)
+    end_s = warm_s + args.quiet_s
+    quiet = _run_all(agents, lambda: time.monotonic() < end_s)
     environ = {**os.environ, "METERHOUSE_AGENT__FORWARD__URL": indexer}
     began_s = time.monotonic()
     with subprocess.Popen([*PROGRAM, "backfill", str(old)], cwd=ROOT, env=environ) as backfill:
-        beside = live.run(lambda: backfill.poll() is None)
+        beside = _run_all(agents, lambda: backfill.poll() is None)
     took_s = time.monotonic() - began_s
     print(percentiles("quiet", quiet))
     print(percentiles("beside", beside))
@@ -119,6 +132,7 @@ def main() -> int:
     parser.add_argument("--lines", type=int, default=2_000_000)
     parser.add_argument("--days", type=int, default=7)
     parser.add_argument("--series", type=int, default=25)
+    parser.add_argument("--agents", type=int, default=10)
     parser.add_argument("--quiet-s", type=float, default=20.0)
     args = parser.parse_args()
     print(f"# {machine()}: {' '.join(sys.argv[1:])}", flush=True)

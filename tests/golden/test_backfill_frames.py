@@ -1,7 +1,7 @@
 """A file becomes the same frames in every version, so that a run may go on after an update.
 
-Where one of these changes on purpose, `EPOCH` in agent/backfill/job.py changes, too, and the changelog says
-so: the frames of a file that was begun before are others then.
+Where one of these changes on purpose, agent/backfill/job.py gets another epoch, and the changelog says so. A
+state file keeps the epoch of its first run.
 """
 
 from __future__ import annotations
@@ -48,19 +48,25 @@ class Keeps:
 
 
 @pytest.mark.parametrize(
-    ("form", "text", "digest"),
+    ("epoch", "frames", "form", "text", "digest"),
     [
-        ("statsd", STATSD, "e82ec139d7b6fd21"),
-        ("openmetrics", f"{OPENMETRICS}# EOF\n", "1d3652e1430dcf33"),
-        ("csv", CSV, "2c8243ed3a61d540"),
+        (1, 2, "statsd", STATSD, "e82ec139d7b6fd21"),
+        (1, 2, "openmetrics", f"{OPENMETRICS}# EOF\n", "1d3652e1430dcf33"),
+        (1, 2, "csv", CSV, "2c8243ed3a61d540"),
+        (2, 5, "statsd", STATSD, "f01f947dc39a4931"),
+        (2, 5, "openmetrics", f"{OPENMETRICS}# EOF\n", "3ac448db608374ba"),
+        (2, 5, "csv", CSV, "a023562867641e39"),
     ],
 )
-def test_frames_are_as_they_were(form: Format, text: str, digest: str) -> None:
-    progress = Progress(sha256="0123456789abcdef" * 4, created_ms=1_800_000_000_000, settings="", url="")
+def test_frames_are_as_they_were(epoch: int, frames: int, form: Format, text: str, digest: str) -> None:
+    progress = Progress(
+        sha256="0123456789abcdef" * 4, created_ms=1_800_000_000_000, settings="", url="", epoch=epoch
+    )
     keeps = Keeps()
     job = Job(AgentSettings(), form, progress, keeps, save=lambda _: None, named=lambda *_: None)
     for _ in job.run(io.BytesIO(text.encode())):
         pass
     assert not job.bad
-    assert keeps.identities == [f"backfill/0123456789abcdef0123456789abcdef/1/{n}" for n in (1, 2)]
+    numbers = range(1, frames + 1)
+    assert keeps.identities == [f"backfill/0123456789abcdef0123456789abcdef/{epoch}/{n}" for n in numbers]
     assert keeps.digest.hexdigest()[:16] == digest

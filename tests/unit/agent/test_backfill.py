@@ -15,7 +15,7 @@ import meterhouse
 from agent.aggregate.aggregator import Aggregator
 from agent.backfill import chunks as cutting
 from agent.backfill.formats import FORMATS, Format, format_of
-from agent.backfill.job import Job
+from agent.backfill.job import EPOCH, Job
 from agent.backfill.samples import LeftOut
 from agent.backfill.sender import OrderedSender, expired_rows
 from agent.backfill.state_file import Progress, ProgressError, load, save
@@ -218,11 +218,10 @@ def test_the_name_says_the_format(name: str, form: str) -> None:
 
 
 def test_chunks_are_whole_lines_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cutting, "MAX_LINES", 3)
     monkeypatch.setattr(cutting, "MAX_BYTES", 20)
     monkeypatch.setattr(cutting, "MAX_LINE_BYTES", 30)
     lines = [b"1", b"2", b"3", b"4" * 25, b"5" * 31, b"6" * 70, b"", b"8"]
-    got = list(cutting.chunks(io.BytesIO(b"\n".join(lines))))
+    got = list(cutting.chunks(io.BytesIO(b"\n".join(lines)), 3))
     assert [(c.number, c.first, c.lines) for c in got] == [
         (1, 1, [b"1", b"2", b"3"]),
         (2, 4, [b"4" * 25]),
@@ -299,10 +298,31 @@ def test_the_state_file_is_read_as_it_was_written(tmp_path: Path) -> None:
     progress = Progress(sha256="a", created_ms=1, settings="b", url="c", chunks=4, finished=True)
     save(path, progress)
     assert load(path) == progress
-    for damaged in (b"", b"{}", b"[1", path.read_bytes().replace(b'"version": 1', b'"version": 2')):
+    for damaged in (b"", b"{}", b"[1", path.read_bytes().replace(b'"version": 2', b'"version": 3')):
         path.write_bytes(damaged)
         with pytest.raises(ProgressError, match="expected"):
             load(path)
+
+
+def test_a_file_begun_by_an_earlier_version_is_cut_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    path.write_text(
+        '{"version": 1, "sha256": "a", "created_ms": 1800000000000, "settings": "b", "url": "c", "chunks": 1}'
+    )
+    progress = load(path)
+    assert progress is not None
+    assert (progress.epoch, progress.chunks) == (1, 1)
+    sent: list[str] = []
+
+    class Sends:
+        def send(self, frames: Sequence[EncodedFrame]) -> list[Answer]:
+            sent.extend(frame.identity for frame in frames)
+            return [Answer(Outcome.ACCEPTED, 200)] * len(frames)
+
+    job = Job(AgentSettings(), "statsd", progress, Sends(), save=lambda _: None, named=lambda *_: None)
+    for _ in job.run(io.BytesIO(b"a:1|c|T1700000000\n" * 20_001)):
+        pass
+    assert sent == ["backfill/a/1/2", "backfill/a/1/3"]  # 10,000 lines each, the first was answered
 
 
 def run(path: Path, *options: str) -> int:
@@ -329,6 +349,10 @@ def test_a_state_of_something_else_is_refused(
     path.write_text("bad\nbad\n")
     assert run(path) == 2
     assert "a file with other content" in capsys.readouterr().err
+    path.write_text("bad\n")
+    state.write_text(state.read_text().replace(f'"epoch": {EPOCH}', '"epoch": 99'))
+    assert run(path) == 2
+    assert f"epoch 99: expected {EPOCH} at most" in capsys.readouterr().err
     assert run(path, "--state", str(tmp_path / "other")) == 3
     assert json.loads(state.read_bytes())["finished"]
 
@@ -378,7 +402,7 @@ def test_a_frame_of_many_days_goes_alone() -> None:
         sends,
         save=lambda now: saved.append(now.chunks),
         named=lambda *_: None,
-        cut=lambda _: (
+        cut=lambda *_: (
             cutting.Chunk(n, n, [b"a:1|c|T0", b"a:1|c|T%d" % last_s])
             for n, last_s in enumerate((5, 90 * 86_400, 100 * 86_400, 7), 1)
         ),

@@ -16,6 +16,10 @@ def units(count: int, rows: int = 1) -> list[AcceptedFrame]:
     return [unit(counter_frame(values, 0, sequence=FIRST + n)) for n in range(count)]
 
 
+def backfilled(number: int) -> AcceptedFrame:
+    return unit(counter_frame({"a": 1.0}, 0, sequence=FIRST + number, agent="backfill/00"))
+
+
 def test_nothing_waits() -> None:
     batcher = Batcher(BatchSettings(), 1000)
     assert batcher.ready_in_ms(0) is None
@@ -201,6 +205,34 @@ def test_heavy_frames_of_an_org_alone_share_a_batch() -> None:
     for u in many:
         assert batcher.offer(u, 0)
     assert batcher.take() == many
+
+
+def test_live_frames_wait_for_one_batch_of_a_backfill_at_most() -> None:
+    batcher = Batcher(BatchSettings(), 1 << 30)
+    old = [backfilled(number) for number in range(6)]
+    live = units(3)
+    for u in (*old[:2], live[0]):
+        assert batcher.offer(u, 0)
+    assert batcher.take() == [live[0]]
+    assert batcher.offer(live[1], 1)
+    assert batcher.take() == old[:2]  # once in turn, however many live frames wait
+    assert batcher.offer(old[2], 2)
+    assert batcher.take() == [live[1]]
+    assert batcher.take() == [old[2]]
+    assert batcher.offer(old[3], 3)
+    assert batcher.offer(live[2], 3)
+    assert batcher.take(held={1}) == []
+    assert batcher.ready_in_ms(3, held={1}) is None
+    assert [batcher.take(), batcher.take()] == [[live[2]], [old[3]]]
+    assert (len(batcher), batcher.ready_in_ms(4)) == (0, None)
+
+
+def test_a_paced_batch_has_rows_of_backfills_too() -> None:
+    batcher = Batcher(BatchSettings(), 1 << 30, paced=True)
+    both = [backfilled(1), units(1)[0]]
+    for u in both:
+        assert batcher.offer(u, 0)
+    assert batcher.take() == both
 
 
 def test_a_paced_batch_has_the_frames_of_all_agents_that_flush_at_the_same_moment() -> None:
