@@ -1,7 +1,7 @@
 """Splits a file into chunks of whole lines, by its bytes alone: no setting, no clock, no state of a run.
 
 A chunk becomes at most one frame, so its number is the number of the frame. Changing these bounds changes
-what an identity means, so it needs a new epoch in agent/backfill/job.py; files that were begun keep theirs.
+the meaning of identities, so it needs a new epoch in agent/backfill/job.py; files begun before keep theirs.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class _Waiting(NamedTuple):
 
 
 class _Source(NamedTuple):
-    """What takes turns: the live frames of an org, or its backfills."""
+    """An org and whether its frames are old rows of backfills; sources take turns."""
 
     org: int
     backfill: bool
