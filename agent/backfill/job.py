@@ -35,7 +35,7 @@ from agent.wire.frame import Sender as FrameSender
 #: Lines of a chunk by epoch, which is a part of all identities. A file keeps the epoch of its first run. If
 #: chunks or conversions change, there is a new one. Live frames wait while a chunk is written: 10,000 lines
 #: took 0.55 s.
-CHUNK_LINES: Final = {1: 10_000, 2: 2_500}
+CHUNK_LINES: Final = {1: 10_000, 2: 2_000}
 EPOCH: Final = max(CHUNK_LINES)
 _HASH_DIGITS: Final = 32
 #: Maximum number of bad lines reported individually.

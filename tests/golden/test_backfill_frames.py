@@ -53,9 +53,9 @@ class Keeps:
         (1, 2, "statsd", STATSD, "e82ec139d7b6fd21"),
         (1, 2, "openmetrics", f"{OPENMETRICS}# EOF\n", "1d3652e1430dcf33"),
         (1, 2, "csv", CSV, "2c8243ed3a61d540"),
-        (2, 5, "statsd", STATSD, "f01f947dc39a4931"),
-        (2, 5, "openmetrics", f"{OPENMETRICS}# EOF\n", "3ac448db608374ba"),
-        (2, 5, "csv", CSV, "a023562867641e39"),
+        (2, 6, "statsd", STATSD, "2e5bc639591be5be"),
+        (2, 7, "openmetrics", f"{OPENMETRICS}# EOF\n", "de59b1390cfcc2ab"),
+        (2, 7, "csv", CSV, "cb0b75f48b65cc9d"),
     ],
 )
 def test_frames_are_as_they_were(epoch: int, frames: int, form: Format, text: str, digest: str) -> None:
