@@ -87,8 +87,9 @@ class _Queue:
 class Batcher:
     """Queues frames. `queue_bytes` bounds those that wait or are being written, in total and by org.
 
-    `paced`: batches are few, so that one has the frames of all agents that flush at the same moment, and
-    those of backfills: frames of a second batch would wait for its parts.
+    `paced`: batches are few, so that one has the frames of all agents that flush at the same moment: those
+    of a second batch would wait for its parts. Chunks of backfills are divided from it later
+    (indexer/write/batch_claims.py).
     """
 
     def __init__(self, settings: BatchSettings, queue_bytes: int, *, paced: bool = False) -> None:

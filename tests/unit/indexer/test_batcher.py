@@ -228,6 +228,7 @@ def test_live_frames_wait_for_one_batch_of_a_backfill_at_most() -> None:
 
 
 def test_a_paced_batch_has_rows_of_backfills_too() -> None:
+    """They are divided from it later (indexer/write/batch_claims.py)."""
     batcher = Batcher(BatchSettings(), 1 << 30, paced=True)
     both = [backfilled(1), units(1)[0]]
     for u in both:
