@@ -3,7 +3,7 @@
 
 import { autocompletion, closeBrackets, closeBracketsKeymap, completionKeymap } from "@codemirror/autocomplete";
 import { defaultKeymap, history, historyKeymap, insertNewlineAndIndent } from "@codemirror/commands";
-import { bracketMatching, HighlightStyle, syntaxHighlighting, syntaxTree } from "@codemirror/language";
+import { bracketMatching, ensureSyntaxTree, HighlightStyle, syntaxHighlighting } from "@codemirror/language";
 import { EditorState, Prec } from "@codemirror/state";
 import { EditorView, keymap, placeholder } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
@@ -38,6 +38,9 @@ const colours = HighlightStyle.define([
   { tag: tags.number, color: "var(--code-number)" },
   { tag: tags.comment, color: "var(--soft)" },
 ]);
+
+/** Enough for the longest query; an editor that is slow parses on while nobody waits for it. */
+const MAX_PARSE_MS = 5_000;
 
 export interface Editor {
   element: HTMLElement;
@@ -95,7 +98,8 @@ export function editor(text: string, label: string, run: () => void): Editor {
     focus: () => view.focus(),
     selector: () => {
       let found = { text: "", name: "" };
-      syntaxTree(view.state).iterate({
+      // The tree that the editor has may end before the text: it parses for 20 ms, and the rest when it is idle.
+      ensureSyntaxTree(view.state, view.state.doc.length, MAX_PARSE_MS)?.iterate({
         enter: (node) => {
           if (found.text || node.name !== "VectorSelector") return;
           const written = content().slice(node.from, node.to);
