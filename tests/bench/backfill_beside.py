@@ -1,9 +1,11 @@
 """Live ingest beside `meterhouse backfill`: how long frames wait for their acknowledgement.
 
     python -m tests.bench.backfill_beside [--lines 2000000] [--days 7] [--quiet-s 20] [--agents 10]
+        [--server journal|frame]
 
 Live agents send a frame of `--series` series of each type every 10 s to a `meterhouse up`, spread over the
-10 s, first alone and then while a file of old lines is sent. Exit code 1: the p99 beside the backfill is
+10 s, first alone and then while a file of old lines is sent. With `--server` they send to an indexer over
+HTTP that batches in this way (tests/support/clickhouse_http.py). Exit code 1: the p99 beside the backfill is
 beyond twice the quiet one and beyond the quiet one plus 250 ms.
 """
 
@@ -18,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Final
@@ -29,6 +32,8 @@ from agent.wire.frame import encode
 from tests.bench.agent_lines import machine
 from tests.bench.many_agents import percentiles
 from tests.e2e.product import PROGRAM, ROOT, Starter
+from tests.e2e.services import Services
+from tests.support.clickhouse_http import running
 from tests.support.frames import FrameRows, make_frame
 
 _PERIOD_S: Final = 10.0
@@ -101,6 +106,19 @@ def _run_all(agents: Sequence[Live], goes_on: Callable[[], bool]) -> list[float]
         return [wait for waits in threads.map(lambda live: live.run(goes_on), agents) for wait in waits]
 
 
+def _indexer(folder: Path, batching: str, stack: ExitStack) -> str:
+    """Start an indexer over HTTP, or `meterhouse up` where `batching` is empty; return its URL."""
+    start = Starter(folder)
+    if batching:
+        port = stack.enter_context(running(folder / "clickhouse"))
+    stack.callback(start.clear)
+    if not batching:
+        return start.up().indexer
+    journal = str(folder / "journal.sqlite")
+    environ = {"METERHOUSE_INDEXER__BATCHING": batching, "METERHOUSE_INDEXER__JOURNAL__PATH": journal}
+    return Services(start, f"http://127.0.0.1:{port}/beside").indexer(environ)[1]
+
+
 def _run(indexer: str, folder: Path, args: argparse.Namespace) -> int:
     old = folder / "old.statsd"
     _old_lines(old, args.lines, args.days)
@@ -134,14 +152,11 @@ def main() -> int:
     parser.add_argument("--series", type=int, default=25)
     parser.add_argument("--agents", type=int, default=10)
     parser.add_argument("--quiet-s", type=float, default=20.0)
+    parser.add_argument("--server", choices=("journal", "frame"), default="")
     args = parser.parse_args()
     print(f"# {machine()}: {' '.join(sys.argv[1:])}", flush=True)
-    with tempfile.TemporaryDirectory(prefix="meterhouse-bench-") as name:
-        start = Starter(Path(name))
-        try:
-            return _run(start.up().indexer, Path(name), args)
-        finally:
-            start.clear()
+    with tempfile.TemporaryDirectory(prefix="meterhouse-bench-") as name, ExitStack() as stack:
+        return _run(_indexer(Path(name), args.server, stack), Path(name), args)
 
 
 if __name__ == "__main__":
