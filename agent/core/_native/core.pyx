@@ -3,26 +3,31 @@
 
 One translation unit, so that everything inlines; one file per stage, in the order of the data:
 
-    scan.h       finding the bytes that part a line
+    scan.h       finding the bytes that separate the parts of a line
+    c_library.pxi  functions of scan.h and of the C library
     memory.pxi   where all bytes come from
     number.pxi   decimal text to a float
     hash.pxi     the tables' hash, and XXH64
     utf8.pxi     validation
     exponential_buckets.pxi   the bucket of a value
     table.pxi    open addressing
-    head.pxi     type, sample rate and tags of a new line
+    head.pxi     type and sample rate of a new line; tags.pxi: its tags
     mapping.pxi  the result of a mapping file for it
+    new_heads.pxi  from its parts to an entry of the table
     series.pxi   which lines are the same; generations.pxi: for how long that is remembered
+    cardinality.pxi  how many series there may be; clients.pxi: who sends them
     last_values.pxi  the values kept of forgotten gauges
     state.pxi    the state of a series in a bucket; lists.pxi: of distributions and sets
     shard.pxi    locks, buckets, flush
     line.pxi     packets to cells, the quick way; slow_line.pxi: any line
-    receive.pxi  sockets to packets, in threads (nap.pxi: when; relay.pxi: copies for other servers)
+    receive.pxi  sockets to packets, in threads (nap.pxi: when; networks.pxi: from whom; relay.pxi: copies)
     columns.pxi  cells to the columns of a frame; frame_rows.pxi: which cells
     open.pxi     from settings to a core
 
-This file is the face to Python. agent/protocol/line.py, agent/aggregate/aggregator.py, agent/aggregate/state.py and agent/core/frame_builder.py
-are the definition of all of it; the tests hold the two against each other, bit for bit.
+The interface to Python is this file, with native_receiver.pxi (threads), frame_object.pxi (columns to a frame) and
+shard_readings.pxi (numbers for operators). agent/protocol/line.py, agent/aggregate/aggregator.py,
+agent/aggregate/state.py and agent/core/frame_builder.py are the definition of all of it; the tests hold the two
+against each other, bit for bit.
 """
 
 import os
@@ -49,58 +54,7 @@ from agent.aggregate.last_values import RECORD as LAST_VALUE_RECORD
 from agent.aggregate.exponential_buckets import EDGES
 from agent.aggregate.top_clients import NO_CLIENT, TopClients
 
-cdef extern from "scan.h" nogil:
-    enum: SCAN_BEYOND
-    bint likely(bint)
-    bint unlikely(bint)
-    void prefetch_read(const void *)
-    void prefetch_write(const void *)
-    const char *scan_name(const char *, const char *)
-    const char *scan_line(const char *, const char *, int *)
-    uint64_t load_64(const void *)
-    uint32_t load_32(const void *)
-    uint8_t flags_now(const uint8_t *)
-    void flags_put(uint8_t *, uint8_t)
-    void store_64(void *, uint64_t)
-    void store_32(void *, uint32_t)
-    void store_16(void *, uint16_t)
-    uint64_t multiply_128(uint64_t, uint64_t, uint64_t *)
-    int leading_zeros_64(uint64_t)
-    uint32_t count_up(uint32_t *)
-    uint32_t count_down(uint32_t *)
-    uint32_t count_now(const uint32_t *)
-    uint64_t total_add(uint64_t *, int64_t)
-    void total_set(uint64_t *, uint64_t)
-    void total_most(uint64_t *, uint64_t)
-    uint64_t total_now(const uint64_t *)
-    uint64_t monotonic_ns()
-    void keep_large_buffers_apart()
-    void give_memory_back()
-
-cdef extern from "<string.h>" nogil:
-    void *memmem(const void *, size_t, const void *, size_t)
-
-cdef extern from "<locale.h>" nogil:
-    ctypedef void *locale_t
-    locale_t newlocale(int, const char *, locale_t)
-    int LC_ALL_MASK
-
-cdef extern from "<stdlib.h>" nogil:
-    double strtod_l(const char *, char **, locale_t)
-
-cdef extern from "<sys/mman.h>" nogil:
-    void *mmap(void *, size_t, int, int, int, long)
-    int munmap(void *, size_t)
-    int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS
-    void *MAP_FAILED
-
-cdef extern from "<pthread.h>" nogil:
-    ctypedef struct pthread_mutex_t:
-        pass
-    int pthread_mutex_init(pthread_mutex_t *, const void *)
-    int pthread_mutex_destroy(pthread_mutex_t *)
-    int pthread_mutex_lock(pthread_mutex_t *)
-    int pthread_mutex_unlock(pthread_mutex_t *)
+include "c_library.pxi"
 
 cdef enum:
     BUCKET_MS = 10_000
@@ -116,6 +70,8 @@ include "utf8.pxi"
 include "exponential_buckets.pxi"
 include "table.pxi"
 include "head.pxi"
+include "tags.pxi"
+include "new_heads.pxi"
 include "series.pxi"
 include "last_values.pxi"
 include "generations.pxi"
@@ -418,129 +374,7 @@ cdef class NativeCore:
         """Nothing to do before the last reference goes: that frees everything."""
 
 
-cdef int add_metrics(Shard *shard, int number, found) except -1:
-    """Adds the metrics of one segment: its lock is held for no longer."""
-    cdef Segment *segment = &shard.metrics.segments[number]
-    cdef Metric *metric
-    cdef size_t i
-    with nogil:
-        pthread_mutex_lock(&shard.lock)
-    try:
-        for i in range(segment.mask + 1):
-            metric = <Metric *>slot_entry(segment.slots[i])
-            if metric != NULL:
-                found[PyBytes_FromStringAndSize(metric_name(metric), metric.name_bytes)] += metric.series
-    finally:
-        pthread_mutex_unlock(&shard.lock)
-    return 0
-
-
-cdef int add_tags(Shard *shard, int number, int count, list found) except -1:
-    """Adds the tags of at most `count` series of one segment."""
-    cdef Segment *segment = &shard.series.segments[number]
-    cdef Series *series
-    cdef size_t i = 0
-    cdef int taken = 0
-    cdef list tags
-    with nogil:
-        pthread_mutex_lock(&shard.lock)
-    try:
-        while i <= segment.mask and taken < count:
-            series = <Series *>slot_entry(segment.slots[i])
-            i += 1
-            if series != NULL:
-                tags = [text_of_tag(shard, series, k) for k in range(series.tags)]
-                found.append(tuple(tags))
-                taken += 1
-    finally:
-        pthread_mutex_unlock(&shard.lock)
-    return 0
-
-
-cdef tuple text_of_tag(Shard *shard, Series *series, uint32_t number):
-    cdef Tag tag = tag_of(shard, series, number)
-    key = PyBytes_FromStringAndSize(tag.key, tag.key_bytes)
-    value = PyBytes_FromStringAndSize(tag.value, tag.value_bytes)
-    return key.decode(errors="replace"), value.decode(errors="replace")
-
-
-cdef void add_counts(counts, names, uint64_t *values):
-    for number, name in enumerate(names):
-        if values[number]:
-            counts[name] += values[number]
-
-
-cdef uint64_t shard_sum(Shard *shard, int what):
-    cdef uint64_t found
-    with nogil:
-        pthread_mutex_lock(&shard.lock)
-    if what == 0:
-        found = bucket_cells(shard.present)
-    elif what == 1:
-        found = shard.young_series + shard.old_series
-    elif what == 2:
-        found = shard.forgotten_heads
-    elif what == 4:
-        found = shard.forgotten_values
-    else:
-        found = shard.heads.bytes + shard.head_bytes + shard.series.bytes + shard.series_bytes
-        found += shard.metrics.bytes
-        found += values_bytes(&shard.young_values) + values_bytes(&shard.old_values)
-        for i in range(shard.open_count):
-            found += bucket_bytes(shard.open[i])
-    pthread_mutex_unlock(&shard.lock)
-    return found
-
-
-cdef void core_add(
-    Core *core, const char *lines, size_t size, int64_t now_ms, const Origin *origin
-) noexcept nogil:
-    """Takes lines from any memory: they are copied to a buffer with room to read on after them."""
-    cdef char *copy = <char *>take(size + SCAN_BEYOND)
-    cdef const char *data = copy
-    cdef uint32_t length = size
-    memcpy(copy, lines, size)
-    memset(copy + size, 0, SCAN_BEYOND)
-    shard_add_packets(&core.shards[0], &data, &length, 1, now_ms, origin)
-    free(copy)
-
-
-cdef bint core_flush_if_full(Core *core, int64_t now_ms) noexcept nogil:
-    """An early flush if the open buckets hold `max_entries`; True if so, and somebody is to make frames."""
-    return core_full(core) and core_flush(core, now_ms, True)
-
-
-cdef object frame_of(Framing *framing, sender, sequence, created_ms):
-    columns = [column_bytes(&framing.columns[i]) for i in range(STRINGS)]
-    return wire.Frame(
-        agent=sender.agent,
-        epoch=sender.epoch,
-        sequence=sequence,
-        created_ms=created_ms,
-        org_id=sender.org_id,
-        project_id=sender.project_id,
-        retention_days=sender.retention_days,
-        strings=msgspec.Raw(string_list(framing)),
-        series=wire.SeriesColumns(*columns[SERIES_NAME:COUNTER_SERIES]),
-        counters=wire.Counters(*columns[COUNTER_SERIES:GAUGE_SERIES]),
-        gauges=wire.Gauges(*columns[GAUGE_SERIES:DISTRIBUTION_SERIES]),
-        distributions=wire.Distributions(*columns[DISTRIBUTION_SERIES:SET_SERIES]),
-        sets=wire.Sets(*columns[SET_SERIES:STRINGS]),
-        lines=framing.lines,
-    )
-
-
-cdef bytes column_bytes(Column *column):
-    return PyBytes_FromStringAndSize(column.bytes, column.size) if column.size else b""
-
-
-cdef bytes string_list(Framing *framing):
-    """The msgpack of the frame's list of strings: its head, and the strings."""
-    cdef char head[5]
-    cdef uint32_t count = framing.string_count
-    cdef int size = 1 if count < 16 else 3 if count < 1 << 16 else 5
-    put_msgpack_head(head, size, 0x90 | count if size == 1 else 0xDC if size == 3 else 0xDD, count)
-    return PyBytes_FromStringAndSize(head, size) + column_bytes(&framing.columns[STRINGS])
-
-
+include "shard_readings.pxi"
+include "frame_object.pxi"
 include "receive.pxi"
+include "native_receiver.pxi"

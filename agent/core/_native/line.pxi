@@ -21,6 +21,19 @@ cdef struct Record:
     uint32_t size  # with the carriage return
 
 
+cdef void core_add(
+    Core *core, const char *lines, size_t size, int64_t now_ms, const Origin *origin
+) noexcept nogil:
+    """Takes lines from any memory: they are copied to a buffer with room to read on after them."""
+    cdef char *copy = <char *>take(size + SCAN_BEYOND)
+    cdef const char *data = copy
+    cdef uint32_t length = size
+    memcpy(copy, lines, size)
+    memset(copy + size, 0, SCAN_BEYOND)
+    shard_add_packets(&core.shards[0], &data, &length, 1, now_ms, origin)
+    free(copy)
+
+
 cdef void shard_add_packets(
     Shard *shard, const char **data, const uint32_t *sizes, int count, int64_t now_ms, const Origin *origin
 ) noexcept nogil:

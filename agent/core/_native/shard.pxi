@@ -251,6 +251,11 @@ cdef bint core_flush(Core *core, int64_t now_ms, bint everything) noexcept nogil
     return core_queue(core, done)
 
 
+cdef bint core_flush_if_full(Core *core, int64_t now_ms) noexcept nogil:
+    """An early flush if the open buckets hold `max_entries`; True if so, and somebody is to make frames."""
+    return core_full(core) and core_flush(core, now_ms, True)
+
+
 cdef Bucket *shard_flush(Shard *shard, int64_t now_ms, bint everything) noexcept nogil:
     """Takes the finished buckets out; a list, oldest first."""
     cdef uint64_t started_ns, stopped_ns
