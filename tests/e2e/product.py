@@ -39,7 +39,7 @@ def wait_for(ask: Callable[[], T | None], what: str, deadline_s: float) -> T:
         time.sleep(0.05)
 
 
-def get(url: str, timeout_s: float = 30.0) -> tuple[int, bytes]:
+def get(url: str, timeout_s: float = 120.0) -> tuple[int, bytes]:
     """Status and body; status 0 when no server answers."""
     try:
         with urllib.request.urlopen(url, timeout=timeout_s) as response:
@@ -145,21 +145,27 @@ class Process:
 
 
 class Up(Process):
-    """`meterhouse up` on free ports; its data is in the folder, unless `environ` names another store."""
+    """`meterhouse up` on free ports; its data is in the folder, unless `environ` names another store.
+
+    `statsd`, `indexer` and `api` are ports; 0: one of the kernel's, which others may get after its end.
+    """
 
     def __init__(
         self,
         folder: Path,
         *,
+        statsd: int = 0,
         indexer: int = 0,
+        api: int = 0,
         environ: Mapping[str, str] | None = None,
         program: Sequence[str] = PROGRAM,
     ) -> None:
         elsewhere = "METERHOUSE_INDEXER__DSN" in (environ or {})
         super().__init__(
             folder,
-            *("up", "--statsd", "127.0.0.1:0", *(() if elsewhere else ("--data", str(folder / "data")))),
-            *("--indexer", f"127.0.0.1:{indexer}", "--api", "127.0.0.1:0"),
+            *("up", "--statsd", f"127.0.0.1:{statsd}"),
+            *(() if elsewhere else ("--data", str(folder / "data"))),
+            *("--indexer", f"127.0.0.1:{indexer}", "--api", f"127.0.0.1:{api}"),
             environ={
                 "METERHOUSE_AGENT__OPS": "127.0.0.1:0",
                 "METERHOUSE_AGENT__AGGREGATE__LATENESS_S": str(FORTY_DAYS_S),
@@ -174,7 +180,7 @@ class Up(Process):
         self.tcp = _address(self.find(r"StatsD lines +udp (\S+), tcp ([^\s,]+)")[2])
         self.indexer = self.find(r"frames +(http\S+)/v1/frames")[1]
         self.agent = self.find(r"agent metrics +(http\S+)/metrics")[1]
-        self.api = Api(self.find(r"Prometheus API +(http\S+)")[1])
+        self.api = Api(self.find(r"Prometheus API +(http\S+)")[1], self.agent)
         self.api.wait_until_ready()
         return self
 
@@ -201,8 +207,10 @@ class Starter:
         self._begun.append(begun)
         return self._begun[-1]
 
-    def up(self, *, indexer: int = 0, environ: Mapping[str, str] | None = None) -> Up:
-        up = Up(self.folder, indexer=indexer, environ=environ)
+    def up(
+        self, *, statsd: int = 0, indexer: int = 0, api: int = 0, environ: Mapping[str, str] | None = None
+    ) -> Up:
+        up = Up(self.folder, statsd=statsd, indexer=indexer, api=api, environ=environ)
         self._begun.append(up)
         return up.ready()
 
@@ -212,10 +220,11 @@ class Starter:
 
 
 class Api:
-    """A running API."""
+    """A running API. `agent`: the URL of the agent whose lines it answers about, where there is one."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, agent: str = "") -> None:
         self.url = url
+        self._agent = agent
 
     def wait_until_ready(self) -> None:
         wait_for(lambda: get(f"{self.url}/-/ready")[0] == 200, f"{self.url} is ready", START_S)
@@ -249,7 +258,10 @@ class Api:
         return next(iter(got.values()), None)
 
     def wait_until(self, query: str, at: float, value: float) -> None:
-        """Return when the query gives `value`; fail when it gives more."""
+        """Return when the query gives `value` and its frames are acknowledged; fail when it gives more.
+
+        Before that, rows may be in one rollup and not yet in those that another query reads.
+        """
 
         def reached() -> bool:
             got = self.one(query, at) or 0.0
@@ -257,6 +269,13 @@ class Api:
             return got == value
 
         wait_for(reached, f"{query} == {value}", VISIBLE_S)
+        wait_for(self._acknowledged, "all frames are acknowledged", VISIBLE_S)
+
+    def _acknowledged(self) -> bool:
+        """Return whether the agent, if it runs, has no frame under way."""
+        metrics = get(f"{self._agent}/metrics")[1].decode() if self._agent else ""
+        found = re.search(r"^meterhouse_agent_unsent_frames (\S+)$", metrics, re.MULTILINE)
+        return found is None or float(found[1]) == 0
 
 
 def _labels(metric: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

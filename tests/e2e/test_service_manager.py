@@ -98,6 +98,7 @@ def test_an_agent_tells_that_it_starts_lives_and_stops(manager: Manager, start: 
     manager.wait_for("WATCHDOG=1", agent)
     assert healthcheck("agent", environ=environ) == (0, f"agent: ready (http://127.0.0.1:{ops}/readyz)\n")
     os.kill(agent.pid, signal.SIGSTOP)  # as an event loop that hangs
+    wait_for(lambda: agent.states == {"T"}, "it is stopped", START_S)
     assert manager.is_silent(1.0)
     began = time.monotonic()
     code, said = healthcheck("agent", "--timeout", "0.3", environ=environ)

@@ -114,7 +114,8 @@ def test_a_dead_agent_is_started_again(start: Starter) -> None:
 
 def test_killed_up_starts_again_at_once(start: Starter) -> None:
     """kill -9, then the same command again: the orphan frees every address, and each line is stored once."""
-    up = start.up(environ=PATIENT)
+    ops = {"METERHOUSE_AGENT__OPS": f"127.0.0.1:{free_port()}"}
+    up = start.up(statsd=free_port(), indexer=free_port(), api=free_port(), environ={**PATIENT, **ops})
     up.send(_lines(LINES))
     wait_for(lambda: _received(up.agent) >= 3 * LINES, "the agent has the lines", 240)
     up.kill()
