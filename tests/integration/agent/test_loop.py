@@ -31,14 +31,15 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 def test_timers_come_in_order_and_not_before_their_time(loop: Loop) -> None:
     seen: list[str] = []
     started = time.monotonic()
-    loop.call_later(0.02, loop.stop)
-    loop.call_later(0.01, lambda: seen.append("b"))
-    loop.call_later(0.01, lambda: seen.append("c"))
+    # Far enough from each other for a thread that waits for a CPU between two of these lines.
+    loop.call_later(0.8, loop.stop)
+    loop.call_later(0.4, lambda: seen.append("b"))
+    loop.call_later(0.4, lambda: seen.append("c"))
     loop.call_later(0.0, lambda: seen.append("a"))
-    loop.call_later(0.005, lambda: seen.append("never")).cancel()
+    loop.call_later(0.2, lambda: seen.append("never")).cancel()
     loop.run()
     assert seen == ["a", "b", "c"]
-    assert time.monotonic() - started >= 0.02
+    assert time.monotonic() - started >= 0.8
 
 
 def test_a_timer_that_starts_itself_again_lets_others_run(loop: Loop) -> None:
@@ -50,7 +51,7 @@ def test_a_timer_that_starts_itself_again_lets_others_run(loop: Loop) -> None:
         loop.call_later(0.0, again)
 
     loop.call_soon(again)
-    loop.call_later(0.01, loop.stop)
+    loop.call_later(0.2, loop.stop)
     loop.run()
     assert turns > 1
 

@@ -9,11 +9,12 @@ import pytest
 
 from agent.net.sockets import AddressError
 from indexer.http.listening_sockets import close, listen, port_of
+from tests.support.ports import free_port
 
 
 def test_takes_an_address_that_comes_free() -> None:
     async def run() -> None:
-        taken = socket.create_server(("127.0.0.1", 0))
+        taken = socket.create_server(("127.0.0.1", free_port()))
         text = f"127.0.0.1:{taken.getsockname()[1]}"
         waiting = asyncio.create_task(listen("indexer.listen", text, 10.0))
         with pytest.raises(AddressError, match=rf"^indexer.listen = '{text}': Address already in use$"):

@@ -61,7 +61,7 @@ async def test_files_are_read_while_all_writes_wait_for_an_indexer(tmp_path: Pat
     store = rules.evaluator.parts.store
     writes = [asyncio.ensure_future(store(b"[]", str(n))) for n in range(20)]
     try:
-        await asyncio.wait_for(rules.evaluator.reload(), 10)
+        await asyncio.wait_for(rules.evaluator.reload(), 120)
     finally:
         hanging.close()
         for write in writes:
