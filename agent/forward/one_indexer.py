@@ -25,6 +25,7 @@ import msgspec
 from agent.config.secrets import masked_url
 from agent.forward.spool.record import EncodedFrame
 from agent.runtime.logs import Log
+from agent.runtime.replace_file import replace_file
 from agent.wire.addressee import ANY, FOR_HEADER
 from agent.wire.release import MAX_HOP, Release, earlier_hops
 
@@ -125,7 +126,8 @@ class OneIndexer:
                 self._sent.clear()
                 self._all_sent = False
                 self._patience_s = self._failover_s
-                self._keep(_Kept(self._kept.name))
+                if self._kept.changes:
+                    self._keep(_Kept(self._kept.name))
 
     def _tell(self) -> None:
         if not self._told:
@@ -137,9 +139,7 @@ class OneIndexer:
         """Change the indexer; return False, and change nothing, if that cannot be written."""
         try:
             if self._path is not None:
-                new = self._path.with_name(f"{_NAME}.new")
-                new.write_bytes(msgspec.json.encode(kept))
-                new.replace(self._path)
+                replace_file(self._path, msgspec.json.encode(kept))
         except OSError as e:
             self._log.throttled("indexer_not_noted", error=e.strerror or str(e))
             return False

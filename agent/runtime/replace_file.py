@@ -1,4 +1,4 @@
-"""Atomic replacement of files: after a crash either the old or the new content exists."""
+"""Atomic replacement of files: after a crash or a loss of power either the old or the new content exists."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def replace_file(path: Path, *parts: bytes) -> None:
         with contextlib.suppress(OSError):
             beside.unlink()
         raise
-    _sync(path.parent)
+    sync_directory(path.parent)
 
 
-def _sync(directory: Path) -> None:
-    """Make the names in a directory durable."""
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory durable: a new file may be missing without it. Raises OSError."""
     opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(opened)

@@ -7,13 +7,13 @@ read it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
 
+from agent.runtime.replace_file import replace_file
 from shim.catalog.types import SelectionKey
 from shim.read.cell_cache.chunk import CHUNK_SPAN_S, ChunkKey
 
@@ -54,11 +54,7 @@ def _is_filled(place: ChunkKey) -> bool:
 def save(path: Path, recent: WarmState) -> None:
     """Save the state atomically. Raises OSError."""
     kept = WarmState(_latest([p for p in recent.places if _is_filled(p)]), _latest(recent.looks))
-    new = path.with_name(f"{path.name}.new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(msgspec.json.encode(kept))
-    new.replace(path)
+    replace_file(path, msgspec.json.encode(kept))
 
 
 def _latest(items: Sequence[T]) -> tuple[T, ...]:

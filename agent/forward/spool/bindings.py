@@ -21,6 +21,7 @@ from typing import Final
 
 import msgspec
 
+from agent.runtime.replace_file import replace_file, sync_directory
 from agent.wire.release import Release, earlier_hops
 
 #: The file is written anew, with the bindings that still count, when it has grown to this size, and has
@@ -168,6 +169,8 @@ class Bindings:
                 raise OSError(28, "No space left on device")
             if self._sync:
                 os.fsync(file)
+                if not self._size:  # it may be new
+                    sync_directory(path.parent)
         finally:
             os.close(file)
         self._size += len(data)
@@ -177,16 +180,10 @@ class Bindings:
 
     def _rewrite(self, path: Path) -> None:
         """Write the bindings that are on disk and still count to a new file. Raises OSError."""
-        new = path.with_name(f"{_NAME}.new")
-        new.unlink(missing_ok=True)
-        before, self._size = self._size, 0
         kept = [_encoded(i, self._held[i]) for i in self._held if i in self._written]
-        try:
-            self._append(new, b"".join([self._covered(), *kept]))
-            new.replace(path)
-        except OSError:
-            self._size = before
-            raise
+        data = b"".join([self._covered(), *kept])
+        replace_file(path, data)
+        self._size = len(data)
         self._limit = max(_MAX_BYTES, 2 * self._size)
 
     def _read(self, path: Path) -> None:

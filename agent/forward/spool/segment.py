@@ -33,6 +33,7 @@ from agent.forward.spool.record import (
     encode,
     later_version,
 )
+from agent.runtime.replace_file import sync_directory
 
 _SEARCH_BYTES: Final = 64 << 10
 
@@ -92,6 +93,8 @@ class Segment:
                 written += os.pwrite(self._file, memoryview(record)[written:], self.size + written)
             if sync:
                 os.fsync(self._file)
+                if not self.size:
+                    sync_directory(self.path.parent)
         except OSError:
             os.ftruncate(self._file, self.size)
             raise

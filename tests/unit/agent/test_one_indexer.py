@@ -198,7 +198,7 @@ def test_a_long_outage_behind_a_balancer_uses_up_no_frame(indexers: int) -> None
     assert agent.one.headers(FIRST) is not None
 
 
-@pytest.mark.parametrize(("damage", "hop"), [(None, 1), (b"{", 5), (b'{"name": 1}', 5)])
+@pytest.mark.parametrize(("damage", "hop"), [(None, 1), (b"", 5), (b"{", 5), (b'{"name": 1}', 5)])
 def test_frames_of_an_earlier_run_without_its_indexer(tmp_path: Path, damage: bytes | None, hop: int) -> None:
     """Any indexer may have them: an older agent knew no names."""
     if damage is not None:

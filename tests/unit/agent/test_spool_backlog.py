@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,11 +72,18 @@ def test_it_is_bounded_and_the_newest_stay(tmp_path: Path) -> None:
 def test_each_write_waits_for_the_disk_where_that_is_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync: bool
 ) -> None:
-    """Before it counts as written: a frame is in the file when fsync is called."""
+    """Before it counts as written: a frame is in the file when fsync is called, and the file in its folder."""
     sizes: list[int] = []
-    monkeypatch.setattr(
-        "agent.forward.spool.segment.os.fsync", lambda file: sizes.append(os.fstat(file).st_size)
-    )
+    folders: list[int] = []
+
+    def fsync(file: int) -> None:
+        found = os.fstat(file)
+        if stat.S_ISDIR(found.st_mode):
+            folders.append(len(sizes))
+        else:
+            sizes.append(found.st_size)
+
+    monkeypatch.setattr("agent.forward.spool.segment.os.fsync", fsync)
     settings = AgentSettings(spool=SpoolSettings(path=str(tmp_path), fsync=sync))
     spool = open_spool(settings, CLOCK, Log())
     for number in (1, 2):
@@ -83,6 +91,7 @@ def test_each_write_waits_for_the_disk_where_that_is_set(
         assert len(sizes) == (number if sync else 0)
     size = len(encode(parcel(1)))
     assert sizes == ([size, 2 * size] if sync else [])
+    assert folders == ([1] if sync else [])  # a new file alone
     spool.leave()
 
 
