@@ -106,7 +106,7 @@ class AggregateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     future_s: Annotated[int, msgspec.Meta(ge=0, le=86_400)] = 60
     #: Cells, set members and histogram entries held at once; reaching it flushes early (nothing is lost).
     max_entries: Annotated[int, msgspec.Meta(ge=16)] = 2_000_000
-    #: Series remembered between buckets (parsed heads of lines).
+    #: Series remembered between buckets (parsed heads of lines); a head counts once more for each 512 bytes.
     max_series: Annotated[int, msgspec.Meta(ge=1)] = 500_000
     #: Series of one metric; lines of further ones go to its series with `__overflow__="true"`, so that totals
     #: stay right; 0: no limit.

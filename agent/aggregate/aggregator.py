@@ -57,6 +57,8 @@ from agent.settings import AggregateSettings
 from agent.wire.frame import BUCKET_SECONDS
 
 BUCKET_MS: Final = BUCKET_SECONDS * 1000
+#: A head counts once more in `max_series` for each of so many bytes: memory is bounded for long ones, too.
+HEAVY_BYTES: Final = 512
 
 #: A line refused for one of these reasons may hold further samples of its name.
 _MAY_HOLD_MORE: Final = (Reason.UNKNOWN_TYPE, Reason.BAD_SAMPLE_RATE)
@@ -111,7 +113,9 @@ class Aggregator:
         self._static = dict(static_tags or {})
         self._mapper = mapper
         keep_ms = settings.gauge_memory_s * 1000
-        self._heads: GenerationalCache[bytes, CachedKey] = GenerationalCache(settings.max_series, keep_ms)
+        self._heads: GenerationalCache[bytes, CachedKey] = GenerationalCache(
+            settings.max_series, keep_ms, lambda key: 1 + len(key) // HEAVY_BYTES
+        )
         # Lives as long as a head that refers to it: one object per series, however its lines are spelled.
         self._series: WeakValueDictionary[_SeriesKey, Series] = WeakValueDictionary()
         self._limit = SeriesLimit(self._series, settings.max_metric_series, settings.max_total_series)

@@ -9,6 +9,7 @@ Pure: `now_ms` is an argument.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -16,13 +17,18 @@ V = TypeVar("V")
 
 
 class GenerationalCache(Generic[K, V]):
-    """Holds at most `2 * max_entries` entries: those in use, and those of the generation before."""
+    """Holds at most `2 * max_entries` entries: those in use, and those of the generation before.
 
-    def __init__(self, max_entries: int, keep_ms: int) -> None:
+    `weigh`: as how many entries a key counts.
+    """
+
+    def __init__(self, max_entries: int, keep_ms: int, weigh: Callable[[K], int] | None = None) -> None:
         #: Entries used since the last turn. Read only; `put` and `tick` may replace the dict.
         self.young: dict[K, V] = {}
         self._old: dict[K, V] = {}
         self._max = max_entries
+        self._weigh = weigh
+        self._more = 0  # beyond the number of young entries, by their weights
         self._keep_ms = keep_ms
         self._turn_ms = 0
         #: Entries evicted early because the cache was full.
@@ -42,9 +48,12 @@ class GenerationalCache(Generic[K, V]):
 
     def put(self, key: K, value: V) -> None:
         """Store a value, replacing an earlier one of the key."""
-        if len(self.young) >= self._max and key not in self.young:
-            self.evicted += len(self._old)
-            self._old, self.young = self.young, {}
+        if key not in self.young:
+            if len(self.young) + self._more >= self._max:
+                self.evicted += len(self._old)
+                self._turn()
+            if self._weigh is not None:
+                self._more += self._weigh(key) - 1
         self.young[key] = value
 
     def items(self) -> list[tuple[K, V]]:
@@ -54,7 +63,10 @@ class GenerationalCache(Generic[K, V]):
 
     def clear(self) -> None:
         """Forget all entries."""
-        self._old, self.young = {}, {}
+        self._old, self.young, self._more = {}, {}, 0
+
+    def _turn(self) -> None:
+        self._old, self.young, self._more = self.young, {}, 0
 
     def tick(self, now_ms: int) -> None:
         """Evict entries not used for `keep_ms` to `2 * keep_ms`; a clock set back restarts the age."""
@@ -62,4 +74,4 @@ class GenerationalCache(Generic[K, V]):
             self._turn_ms = now_ms
         elif now_ms - self._turn_ms >= self._keep_ms:
             self._turn_ms = now_ms
-            self._old, self.young = self.young, {}
+            self._turn()

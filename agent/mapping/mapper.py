@@ -52,8 +52,9 @@ if TYPE_CHECKING:
 
 
 _NOTHING: Final = MetricDescription()
-#: Metrics that are told again to listeners of a later file.
+#: Metrics that are told again to listeners of a later file, and the bytes of their names.
 _MAX_HEADS: Final = 10_000
+_MAX_HEAD_BYTES: Final = 1 << 20
 
 
 class MappingOutcome(enum.Enum):
@@ -72,6 +73,28 @@ class MappedKey(msgspec.Struct, frozen=True):
     head: MetricKey | None  # None: its lines are dropped
     rule: Rule | None = None
     why: str = ""  # of an error
+
+
+class _ToldHeads:
+    """A head of each name and type, for `tell_again`: without tags, as many as have room."""
+
+    def __init__(self) -> None:
+        self._heads: dict[tuple[str, Kind], MetricKey] = {}
+        self._bytes = 0
+
+    def add(self, head: MetricKey) -> None:
+        """Keep a head, unless its name and type are there or there is no room."""
+        key = (head.name, head.kind)
+        if key in self._heads or len(self._heads) >= _MAX_HEADS:
+            return
+        size = len(head.name.encode(errors="surrogatepass"))
+        if self._bytes + size <= _MAX_HEAD_BYTES:
+            self._bytes += size
+            self._heads[key] = msgspec.structs.replace(head, tags=(), ignored=())
+
+    def all(self) -> list[MetricKey]:
+        """Return the heads."""
+        return list(self._heads.values())
 
 
 class Mapper:
@@ -105,7 +128,7 @@ class Mapper:
                 self._globs.add(rule.match, rule)
         self._counts: Counter[MappingOutcome] = Counter()
         self._lock = threading.Lock()
-        self._heads: dict[tuple[str, Kind], MetricKey] = {}  # of each name and kind, for `tell_again`
+        self._heads = _ToldHeads()
 
     def follow(self, before: Mapper) -> None:
         """Go on with the counts of the mapper before, which are totals since the start, and its metrics."""
@@ -114,7 +137,7 @@ class Mapper:
     def tell_again(self) -> None:
         """Call `describe` and `keep` for metrics of the mapper before: quiet ones have their facts, too."""
         with self._lock:
-            heads = list(self._heads.values())
+            heads = self._heads.all()
         for head in heads:
             self._tell(self.explain(head))
 
@@ -127,8 +150,8 @@ class Mapper:
         mapped = self.explain(head)
         with self._lock:
             self._counts[mapped.result] += 1
-            if self.keep is not None and len(self._heads) < _MAX_HEADS:
-                self._heads.setdefault((head.name, head.kind), head)
+            if self.keep is not None:
+                self._heads.add(head)
         if mapped.head is None:
             return Skip.MAPPING
         self._tell(mapped)

@@ -2,12 +2,14 @@
 
 Every user may end statements of its own on the node that it asks, if it may read `system.processes`. ON
 CLUSTER needs the rights CLUSTER and KILL QUERY, and is refused to users with `readonly`, whatever their
-rights (ClickHouse issue 38891). A refusal is said once, and not asked for again.
+rights (ClickHouse issue 38891). A refusal is said once. It holds for some minutes: an operator may grant the right
+meanwhile.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -19,6 +21,8 @@ _log: Final = logging.getLogger(__name__)
 #: Codes of statements that a user may not run: READONLY, QUERY_IS_PROHIBITED (allow_distributed_ddl),
 #: ACCESS_DENIED.
 _REFUSED: Final = frozenset({164, 392, 497})
+#: Seconds after which a statement that was refused is tried again.
+_ASK_AGAIN_S: Final = 300.0
 
 
 def _nothing() -> None:
@@ -26,14 +30,15 @@ def _nothing() -> None:
 
 
 class KillQuery:
-    """The statements KILL QUERY of one store.
+    """The statements KILL QUERY of one store. `clock_s` never steps.
 
     `failed` is called for each tag whose statements may run on: they end at their own deadline.
     """
 
-    def __init__(self, cluster: str | None) -> None:
+    def __init__(self, cluster: str | None, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._cluster = cluster
-        self._refused: set[str] = set()
+        self._clock_s = clock_s
+        self._refused_until_s: dict[str, float] = {}
         self.failed: Callable[[], None] = _nothing
 
     def end(self, tag: str, here: Callable[[str], bool], everywhere: Callable[[str], None]) -> None:
@@ -58,16 +63,19 @@ class KillQuery:
 
     def _may(self, where: str, run: Callable[[], bool | None]) -> bool:
         """Run a statement that the user may run; return whether it found something. Raises StoreError."""
-        if where in self._refused:
+        until_s = self._refused_until_s.get(where)
+        if until_s is not None and self._clock_s() < until_s:
             self.failed()
             return False
         try:
-            return bool(run())
+            found = bool(run())
         except StoreError as e:
             if e.code not in _REFUSED:
                 raise
-            self._refused.add(where)
+            self._refused_until_s[where] = self._clock_s() + _ASK_AGAIN_S
             self.failed()
+            if until_s is not None:
+                return False
             _log.warning(
                 "event=kill_refused where=%s code=%d text=cancelled statements end at their deadline"
                 " hint=meterhouse doctor --shim-dsn",
@@ -75,3 +83,6 @@ class KillQuery:
                 e.code,
             )
             return False
+        if self._refused_until_s.pop(where, None) is not None:
+            _log.warning("event=kill_allowed where=%s text=cancelled statements end at once again", where)
+        return found

@@ -1,7 +1,7 @@
 # Forgetting: how long heads and series are remembered, with the meaning of agent/aggregate/generational_cache.py.
 #
 # A head is `young` (used since the last turn), `old` (used in the turn before) or dead; a turn comes when the
-# young ones reach `max_series` or `gauge_memory_s` is over. Turning is one addition: `shard_sweep` frees the dead
+# young ones reach `max_series` (long ones count several times) or `gauge_memory_s` is over. Turning is one addition: `shard_sweep` frees the dead
 # a few slots per step, so it never takes long. While a sweep lasts, each head that gets young has
 # enough slots looked at that a round is over before the next turn: so there are never more than `max_series`
 # dead ones beside as many young and as many old. A series goes with its last head, once no cell holds it; the last
@@ -11,6 +11,7 @@ cdef enum:
     SWEEP_SLOTS = 128  # looked at per group of lines while something is to be freed
     IDLE_SWEEP_SLOTS = 4096  # looked at per flush
     SLOTS_AHEAD = 8
+    HEAVY_BYTES = 512  # a longer head counts once more for each further ones: agent/aggregate/aggregator.py
 
 
 cdef inline bint head_alive(Shard *shard, Head *head) noexcept nogil:
@@ -26,11 +27,14 @@ cdef inline void head_use(Shard *shard, Head *head) noexcept nogil:
 
 cdef void head_put(Shard *shard, Head *head) noexcept nogil:
     """Makes a head young that is not."""
-    if shard.young_heads >= shard.core.max_series:
+    cdef uint64_t weight = 1 + head.key_bytes // HEAVY_BYTES
+    if shard.young_weight >= shard.core.max_series:
         shard.forgotten_heads += shard.old_heads
         shard_turn(shard)
     shard.young_heads += 1
-    shard.unswept_heads += shard.sweeps != 0
+    shard.young_weight += weight
+    if shard.sweeps != 0:
+        shard.unswept_heads += weight
     head.turn = shard.turn
     series_use(shard, head.series)
 
@@ -49,6 +53,7 @@ cdef void shard_turn(Shard *shard) noexcept nogil:
     shard.turn += 1
     shard.old_heads = shard.young_heads
     shard.young_heads = 0
+    shard.young_weight = 0
     shard.old_series = shard.young_series
     shard.young_series = 0
     shard.sweeps = 2  # the one under way may be past the slots that died just now

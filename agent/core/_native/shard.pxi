@@ -52,6 +52,7 @@ cdef struct Shard:
     uint32_t turn
     int64_t turn_ms
     uint64_t young_heads
+    uint64_t young_weight  # of them: long ones count several times
     uint64_t old_heads
     uint64_t unswept_heads  # that got young since slots were swept, while there is something to sweep
     uint64_t young_series

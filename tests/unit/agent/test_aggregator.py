@@ -9,8 +9,10 @@ from xxhash import xxh64_intdigest
 
 from agent.aggregate.aggregator import Aggregator
 from agent.aggregate.exponential_buckets import index_of
+from agent.core._native.core import NativeCore
 from agent.protocol.line import Ignored, Limits, Reason, Skip
-from agent.settings import AggregateSettings
+from agent.settings import AgentSettings, AggregateSettings
+from tests.support.cores.rows import CORES, new_core, take_rows
 from tests.unit.agent.state import State, gauge_state, merge, state_of
 
 T = 1_700_000_000_000  # the start of a bucket
@@ -338,6 +340,21 @@ def test_series_memory_is_bounded() -> None:
     state = state_of(aggregator.flush_all(T + 1))
     assert state["gauge", "g99", (), B]["last"][1] == 100.0
     assert state["gauge", "g0", (), B]["last"][1] == 1.0
+
+
+@pytest.mark.parametrize("name", CORES)
+@pytest.mark.parametrize(("tag_bytes", "remembered"), [(50, 100), (800, 50)])
+def test_a_long_head_counts_as_several(name: str, tag_bytes: int, remembered: int) -> None:
+    """As one more for each 512 bytes: of 100 long ones those of the last two turns stay."""
+    core = new_core(name, AgentSettings(aggregate=AggregateSettings(max_series=100)))
+    for number in range(100):
+        core.add(b"x:1|c|#t:%0*d,u:%0*d" % (tag_bytes, number, tag_bytes, 1), T)
+    core.flush_all(T)
+    take_rows(core)
+    if isinstance(core, NativeCore):
+        core.sweep()
+    assert core.remembered_series == remembered
+    assert core.forgotten_heads == (0 if remembered == 100 else 100 - remembered)
 
 
 def test_series_not_in_use_are_forgotten() -> None:

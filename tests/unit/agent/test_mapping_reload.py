@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import struct
 from pathlib import Path
 from typing import Any
@@ -113,3 +114,18 @@ def test_the_same_file_leaves_heads_alone(reloaded: Reloaded) -> None:
     reloaded.core.add(b"shop.a:1|c", T)
     assert reloaded.mapper.counts()["mapped"] == 1
     assert reloaded.action.counts() == {"changed": 0, "same": 1, "failed": 0}
+
+
+def test_names_of_quiet_metrics_are_bounded_in_bytes_and_kept_without_tags(reloaded: Reloaded) -> None:
+    told: list[str] = []
+    reloaded.mapper.keep = lambda *_: None
+    for number in range(4_000):
+        tags = ",".join(f"k{tag}:{number:0100d}" for tag in range(20))
+        reloaded.core.add(b"level.%0500d:1|g|#%s" % (number, tags.encode()), T)
+    assert len(pickle.dumps(reloaded.mapper._heads.all())) < 3 << 20
+    heads = reloaded.mapper._heads.all()
+    assert 2_000 < len(heads) < 4_000
+    reloaded.write("mappings: [{match: level.*, name: level, ttl: 1h}]")
+    reloaded.mapper.keep = lambda name, _: told.append(name)
+    reloaded.mapper.tell_again()
+    assert told == ["level"] * len(heads)

@@ -18,6 +18,10 @@ class _Nodes:
         self.failed = 0
         self._found, self._code, self._own_code = found, code, own_code
 
+    def allow(self) -> None:
+        """Grant the right."""
+        self._code = 0
+
     def end(self, kills: KillQuery) -> None:
         kills.failed = self._count
         kills.end("tag", self._here, self._everywhere)
@@ -75,6 +79,21 @@ def test_a_refusal_is_said_once_and_counted_each_time(
     assert nodes.ran == ran
     assert nodes.failed == 3
     assert [one.partition(" text=")[0] for one in caplog.messages] == [f"event=kill_refused where={said}"]
+
+
+def test_a_refusal_is_asked_for_again_after_some_minutes(caplog: pytest.LogCaptureFixture) -> None:
+    """An operator mends the grant while the process lives."""
+    now_s = 0.0
+    kills, nodes = KillQuery("main", lambda: now_s), _Nodes(code=497)
+    with caplog.at_level(logging.WARNING, "indexer.clickhouse.kill_query"):
+        for now_s in (0.0, 299.0, 301.0):
+            nodes.end(kills)
+        assert (nodes.ran.count(EVERYWHERE), nodes.failed) == (2, 3)
+        nodes.allow()
+        for now_s in (302.0, 602.0, 603.0):
+            nodes.end(kills)
+    assert (nodes.ran.count(EVERYWHERE), nodes.failed) == (4, 4)
+    assert [one.split()[0] for one in caplog.messages] == ["event=kill_refused", "event=kill_allowed"]
 
 
 def test_a_server_that_is_away_is_asked_again() -> None:
