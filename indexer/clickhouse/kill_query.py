@@ -2,8 +2,8 @@
 
 Every user may end statements of its own on the node that it asks, if it may read `system.processes`. ON
 CLUSTER needs the rights CLUSTER and KILL QUERY, and is refused to users with `readonly`, whatever their
-rights (ClickHouse issue 38891). A refusal is said once. It holds for some minutes: an operator may grant the right
-meanwhile.
+rights (ClickHouse issue 38891). A refusal is said once. It holds for some minutes: an operator may grant the
+right meanwhile.
 """
 
 from __future__ import annotations

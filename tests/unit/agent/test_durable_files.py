@@ -1,4 +1,4 @@
-"""Small files of state outlast a loss of power: synced before they are renamed, and their folder after that."""
+"""Small files of state outlast a loss of power: synced before they are renamed, their folder after that."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ def test_a_new_file_of_bindings_is_in_its_folder_before_a_frame_is_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[str] = []
-    monkeypatch.setattr(os, "fsync", lambda file: synced.append(Path(f"/proc/self/fd/{file}").readlink().name))
+    monkeypatch.setattr(
+        os, "fsync", lambda file: synced.append(Path(f"/proc/self/fd/{file}").readlink().name)
+    )
     of = Bindings(tmp_path, sync=True)
     for number in range(2):
         of.bind(f"agent/1/{number}", Binding("http://indexer:8126"))

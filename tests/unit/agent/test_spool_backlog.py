@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import stat
 import resource
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,7 +72,7 @@ def test_it_is_bounded_and_the_newest_stay(tmp_path: Path) -> None:
 def test_each_write_waits_for_the_disk_where_that_is_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync: bool
 ) -> None:
-    """Before it counts as written: a frame is in the file when fsync is called, and the file in its folder."""
+    """Before it counts as written: a frame is in the file, and that in its folder."""
     sizes: list[int] = []
     folders: list[int] = []
 

@@ -83,14 +83,14 @@ def test_a_refusal_is_said_once_and_counted_each_time(
 
 def test_a_refusal_is_asked_for_again_after_some_minutes(caplog: pytest.LogCaptureFixture) -> None:
     """An operator mends the grant while the process lives."""
-    now_s = 0.0
-    kills, nodes = KillQuery("main", lambda: now_s), _Nodes(code=497)
+    now_s = [0.0]
+    kills, nodes = KillQuery("main", lambda: now_s[0]), _Nodes(code=497)
     with caplog.at_level(logging.WARNING, "indexer.clickhouse.kill_query"):
-        for now_s in (0.0, 299.0, 301.0):
+        for now_s[0] in (0.0, 299.0, 301.0):
             nodes.end(kills)
         assert (nodes.ran.count(EVERYWHERE), nodes.failed) == (2, 3)
         nodes.allow()
-        for now_s in (302.0, 602.0, 603.0):
+        for now_s[0] in (302.0, 602.0, 603.0):
             nodes.end(kills)
     assert (nodes.ran.count(EVERYWHERE), nodes.failed) == (4, 4)
     assert [one.split()[0] for one in caplog.messages] == ["event=kill_refused", "event=kill_allowed"]
