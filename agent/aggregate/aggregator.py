@@ -57,7 +57,7 @@ from agent.settings import AggregateSettings
 from agent.wire.frame import BUCKET_SECONDS
 
 BUCKET_MS: Final = BUCKET_SECONDS * 1000
-#: A head counts once more in `max_series` for each of so many bytes: memory is bounded for long ones, too.
+#: A head counts once more in `max_series` for each of these bytes: long ones are bounded, too.
 HEAVY_BYTES: Final = 512
 
 #: A line refused for one of these reasons may hold further samples of its name.

@@ -83,7 +83,7 @@ class _ToldHeads:
         self._bytes = 0
 
     def add(self, head: MetricKey) -> None:
-        """Keep a head, unless its name and type are there or there is no room."""
+        """Keep a head, unless its name and type are known or the room is used."""
         key = (head.name, head.kind)
         if key in self._heads or len(self._heads) >= _MAX_HEADS:
             return
