@@ -26,7 +26,7 @@ from indexer.cli.serve import IndexerFile
 from indexer.clickhouse.data_lock import DataLock
 from indexer.clickhouse.store import embedded_path
 from indexer.settings import Settings
-from indexer.write.journal import JournalError
+from indexer.write.journal import DamagedFramesError, JournalError
 from indexer.write.journal_file import has_journal, journal_path, open_journal
 
 _PATH: Final = "/v1/set-aside"
@@ -147,7 +147,7 @@ def _of_file(args: argparse.Namespace, settings: Settings, why: NotRunningError)
 
 
 def _done(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    from indexer.receive.set_aside_http import listed, shown
+    from indexer.receive.set_aside_http import listed, shown, shown_of
 
     now_ms = time.time_ns() // 1_000_000
     with closing(open_journal(settings)) as journal:
@@ -157,7 +157,10 @@ def _done(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         known: dict[str, Any]
         match args.action:
             case "show":
-                known = shown(journal.units(token))
+                try:
+                    known = shown(journal.units(token))
+                except DamagedFramesError as e:
+                    known = shown_of(e)
             case "retry":
                 known = {"waits": journal.wait_again(token, now_ms)}
             case _:

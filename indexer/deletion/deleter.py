@@ -48,6 +48,7 @@ from indexer.deletion.deletion_request import (
 from indexer.deletion.deletion_statements import MAX_LISTED, DeletedRows
 from indexer.deletion.mutations import Mutations
 from indexer.deletion.unfinished_deletions import UnfinishedDeletions
+from indexer.deletion.unsettled_batches import UnsettledBatch, unsettled_text
 from indexer.write.insert_feed import InsertFeed
 from indexer.write.journal import JournalError
 from indexer.write.write_gate import WriteGate
@@ -65,15 +66,13 @@ _LOOKS: Final = 60
 _CATALOG_S: Final = 60.0
 #: Rows of a catalog table compared in one statement.
 _TURN_ROWS: Final = 2_000_000
-#: Batches that a refusal names.
-_MAX_NAMED: Final = 5
 
 
 class UnsettledOf(Protocol):
     """See `unsettled_batches`."""
 
-    def __call__(self, org_id: int, *, shared: bool = False) -> Sequence[str]:
-        """Return the tokens of an org's batches that may be stored in part. Raises JournalError."""
+    def __call__(self, org_id: int, *, shared: bool = False) -> Sequence[UnsettledBatch]:
+        """Return the batches that may be an org's, and may be stored in part. Raises JournalError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +165,7 @@ class Deleter:
         except JournalError as e:
             raise DeletionBusyError(f"the journal cannot be read ({e}): delete again later") from None
         if unsettled:
-            named = ", ".join(unsettled[:_MAX_NAMED])
-            more = f" and {len(unsettled) - _MAX_NAMED} more" if len(unsettled) > _MAX_NAMED else ""
-            raise DeletionBusyError(
-                f"batches of org {org_id} may be stored in part, and would bring deleted rows back:"
-                f" {named}{more}; delete again when they are stored or dropped (meterhouse set-aside list)"
-            )
+            raise DeletionBusyError(unsettled_text(org_id, unsettled))
 
     def _resume(self, org_id: int) -> None:
         """Delete the tags and strings that an earlier deletion of the org left, if its note is there."""

@@ -1,24 +1,67 @@
 """The batches of a journal that may be stored in part, and are written again: their rows would return.
 
 A deletion of their org waits for them. Otherwise the rows that are stored would be deleted and then inserted
-again, as ClickHouse forgets the token of a part that lost all its rows.
+again, as ClickHouse forgets the token of a part that lost all its rows. Of a damaged frame the identity tells
+the org, except for frames of before migration 4: their batch may have frames of any org.
 """
 
 from __future__ import annotations
 
-from itertools import chain
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from indexer.write.batch_state import BatchState
 from indexer.write.gated_batches import orgs_of
-from indexer.write.journal import Journal
+from indexer.write.identity import org_of
+from indexer.write.journal import DamagedFramesError, Journal
+
+#: Batches that a refusal names.
+_MAX_NAMED: Final = 5
+_STATES: Final = (BatchState.OPEN, BatchState.ASIDE)
 
 
-def unsettled_batches(journal: Journal, org_id: int, *, shared: bool = False) -> list[str]:
-    """Return the tokens of the open and set-aside batches with frames of an org. Raises JournalError.
+class UnsettledBatch(NamedTuple):
+    """A batch. `damaged`: frames of it cannot be read; `hides`: and the org of one is not known."""
 
-    `shared`: only of those with frames of other orgs. Call it while no INSERT of the org runs.
+    token: str
+    damaged: bool = False
+    hides: bool = False
+
+    @property
+    def remedy(self) -> str:
+        """The commands that help with a damaged one."""
+        hides = " and hides the orgs of its frames" if self.hides else ""
+        return (
+            f"batch {self.token} is damaged{hides}: `meterhouse set-aside show {self.token}` names its"
+            f" frames, `meterhouse set-aside drop {self.token}` gives them up"
+        )
+
+
+def unsettled_batches(journal: Journal, org_id: int, *, shared: bool = False) -> list[UnsettledBatch]:
+    """Return the open and set-aside batches that may have frames of an org. Raises JournalError.
+
+    `shared`: only of those that may have frames of other orgs. Call it while no INSERT of the org runs.
     """
-    aside = (kept.token for kept in journal.kept() if kept.state is BatchState.ASIDE)
-    batches = chain(journal.unfinished(), ((token, journal.units(token)) for token in aside))
-    of_orgs = ((token, orgs_of(units)) for token, units in batches)
-    return [token for token, orgs in of_orgs if org_id in orgs and (len(orgs) > 1 or not shared)]
+    found = []
+    for token in journal.tokens(*_STATES):
+        damaged: list[int | None] = []
+        try:
+            orgs = orgs_of(journal.units(token, _STATES))
+        except DamagedFramesError as e:
+            damaged = [org_of(identity) for identity in e.identities]
+            orgs = orgs_of(e.readable) | {org for org in damaged if org is not None}
+        hides = None in damaged
+        if hides or (org_id in orgs and (len(orgs) > 1 or not shared)):
+            found.append(UnsettledBatch(token, bool(damaged), hides))
+    return found
+
+
+def unsettled_text(org_id: int, unsettled: Sequence[UnsettledBatch]) -> str:
+    """Return why a deletion is refused beside these batches, and the way out."""
+    named = ", ".join(one.token for one in unsettled[:_MAX_NAMED])
+    more = f" and {len(unsettled) - _MAX_NAMED} more" if len(unsettled) > _MAX_NAMED else ""
+    damaged = "".join(f"; {one.remedy}" for one in unsettled[:_MAX_NAMED] if one.damaged)
+    return (
+        f"batches of org {org_id} may be stored in part, and would bring deleted rows back: {named}{more};"
+        f" delete again when they are stored or dropped (meterhouse set-aside list){damaged}"
+    )

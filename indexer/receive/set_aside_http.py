@@ -14,7 +14,7 @@ from aiohttp import web
 
 from indexer.clickhouse.schema.metric_types import KINDS
 from indexer.write.accepted_frame import AcceptedFrame
-from indexer.write.journal import JournalError, KeptBatch
+from indexer.write.journal import DamagedFramesError, JournalError, KeptBatch
 from indexer.write.set_aside_batches import SetAsideBatches
 
 PATH: Final = "/v1/set-aside"
@@ -28,9 +28,15 @@ def listed(kept: Sequence[KeptBatch]) -> dict[str, Any]:
     return {"batches": [one._asdict() | {"state": one.state.name.lower()} for one in kept]}
 
 
-def shown(units: Sequence[AcceptedFrame]) -> dict[str, Any]:
-    """Return the document of the frames of a batch."""
-    return {"frames": [_frame(unit) for unit in units]}
+def shown(units: Sequence[AcceptedFrame], damaged: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the document of the frames of a batch; of damaged ones only the identities are known."""
+    unreadable = [{"identity": identity, "damaged": True} for identity in damaged]
+    return {"frames": [*map(_frame, units), *unreadable]}
+
+
+def shown_of(error: DamagedFramesError) -> dict[str, Any]:
+    """Return the document of the frames of a damaged batch."""
+    return shown(error.readable, error.identities)
 
 
 def _frame(unit: AcceptedFrame) -> dict[str, Any]:
@@ -73,6 +79,8 @@ class SetAsidePages:
             return _answer({"error": NOTHING}, 404)
         try:
             units = await self._aside.units(request.match_info["token"])
+        except DamagedFramesError as e:
+            return _answer(shown_of(e))
         except JournalError as e:
             return _answer({"error": f"the journal cannot be read: {e}"}, 503)
         return _answer(shown(units)) if units else _unknown(request)

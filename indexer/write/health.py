@@ -91,6 +91,10 @@ class Health:
         if not noted:
             self._failed(Part.BATCHES, told, told)
 
+    def batch_damaged(self, told: str) -> None:
+        """Note that a set-aside batch of the journal is damaged."""
+        self._failed(Part.BATCHES, told, told)
+
     def nothing_aside(self) -> None:
         """Note that no batch is set aside."""
         self._works(Part.BATCHES)

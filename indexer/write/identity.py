@@ -7,6 +7,7 @@ that identity for ever.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import xxhash
@@ -17,6 +18,9 @@ from agent.wire.frame import BACKFILL_PREFIX, OF_MESSAGES, OF_UP, Frame, FrameEr
 OF_KEYLESS: Final = "\ufffd"
 #: Agent names with these beginnings are the indexer's own.
 _RESERVED: Final = (OF_MESSAGES, OF_UP)
+_SCOPED: Final = re.compile(
+    rf"(?:{OF_MESSAGES})?([0-9]+):[0-9]+/.*/[0-9]+/[0-9]+(?:/days-[0-9]+)?", re.DOTALL
+)
 
 
 def frame_identity(frame: Frame, scoped_from_ms: int) -> str:
@@ -31,6 +35,12 @@ def frame_identity(frame: Frame, scoped_from_ms: int) -> str:
     if frame.created_ms < scoped_from_ms:
         return frame.identity
     return f"{frame.org_id}:{frame.project_id}/{frame.identity}"
+
+
+def org_of(identity: str) -> int | None:
+    """Return the org of a frame's identity; None if it does not carry one."""
+    found = _SCOPED.fullmatch(identity)
+    return int(found[1]) if found else None
 
 
 def any_indexer(identity: str) -> bool:

@@ -136,11 +136,14 @@ class Inserter:
 
     def _unstored(self, units: Sequence[AcceptedFrame]) -> Sequence[AcceptedFrame]:
         """Return the units that are not known as stored in all kinds: a journal may be an older copy."""
-        identities = self._identities
-        if identities is None:
-            return units
-        stored = identities.stored_of([u.identity for u in units if is_remembered(u.identity)])
+        stored = self.stored_of([unit.identity for unit in units])
         return [u for u in units if u.identity not in stored]
+
+    def stored_of(self, identities: Collection[str]) -> set[str]:
+        """Return those that ClickHouse knows as stored in all kinds. Raises StoreError."""
+        if self._identities is None:
+            return set()
+        return self._identities.stored_of([one for one in identities if is_remembered(one)])
 
     def _is_legacy(self, units: Sequence[AcceptedFrame]) -> bool:
         """Return whether a batch was begun before migration 5: the old views know its tokens."""

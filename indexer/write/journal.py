@@ -19,43 +19,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
-from agent.wire import frame as wire
 from indexer.clickhouse.data_lock import DataLock
 from indexer.clickhouse.private_files import make_private, make_private_file
+from indexer.write import journal_frames as frames
+from indexer.write import journal_rows as rows
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.batch_state import KEPT, BatchState, KeptBatch
-from indexer.write.journal_rows import (
-    LATEST_BLOCKS,
-    KnownRequest,
-    add_batch,
-    add_units,
-    allowance,
-    batch_number,
-    check_small,
-    complete_since_ms,
-    drop_bodies,
-    forget_parts,
-    highest_batch,
-    journal_name,
-    keep_overtaken,
-    kept_batches,
-    kept_bytes,
-    leave_out,
-    make_room,
-    make_tables,
-    move_ended,
-    note_allowance,
-    note_lost_hops,
-    note_parts,
-    oldest_over,
-    read_units,
-    set_complete_since,
-    split_off,
-    stored_parts,
-    taken,
-)
+from indexer.write.journal_rows import LATEST_BLOCKS, KnownRequest
 
 #: Bounds the clearing up per batch; each batch adds one row and may drop several.
 _PRUNED_AT_ONCE: Final = 16
@@ -70,6 +40,15 @@ __all__ = ["KEPT", "BatchState", "Journal", "JournalError", "KeptBatch"]
 
 class JournalError(Exception):
     """The file is unusable or not writable."""
+
+
+class DamagedFramesError(JournalError):
+    """Frames of a batch cannot be read: `identities`. The others are `readable`."""
+
+    def __init__(self, token: str, identities: Sequence[str], readable: list[AcceptedFrame]) -> None:
+        super().__init__(f"batch {token} cannot be read: the bytes of {len(identities)} frames are damaged")
+        self.identities = identities
+        self.readable = readable
 
 
 class Journal:
@@ -102,11 +81,11 @@ class Journal:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
-            self.checked = check_small(self._db, path.stat().st_size)
-            make_tables(self._db)
-            self.complete_since_ms = complete_since_ms(self._db)
-            self.name = journal_name(self._db)  # random, made with the file
-            self.allowance = allowance(self._db)  # as an earlier process left it
+            self.checked = rows.check_small(self._db, path.stat().st_size)
+            rows.make_tables(self._db)
+            self.complete_since_ms = rows.complete_since_ms(self._db)
+            self.name = rows.journal_name(self._db)  # random, made with the file
+            self.allowance = rows.allowance(self._db)  # as an earlier process left it
             self.allowance_left: Callable[[], float] | None = None  # of now, kept with each batch
             # Reads have their own connection: they do not wait for a commit to reach the disk.
             self._reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -117,29 +96,29 @@ class Journal:
 
     def begin(self, token: str, units: Sequence[AcceptedFrame], now_ms: int) -> None:
         """Commit a batch before it is written. Raises JournalError."""
-        with self._transaction() as db:
-            add_units(db, add_batch(db, token, BatchState.OPEN, units, now_ms), units)
+        with self.transaction() as db:
+            frames.add_units(db, rows.add_batch(db, token, BatchState.OPEN, units, now_ms), units)
             self._frames += len(units)
-            note_allowance(db, self.allowance_left, now_ms)
+            rows.note_allowance(db, self.allowance_left, now_ms)
 
     def finish(self, token: str, now_ms: int) -> None:
         """Mark a batch as stored and keep only its frames' identities. Raises JournalError."""
-        with self._transaction() as db:
-            self._set_state(db, token, BatchState.DONE, now_ms)
-            drop_bodies(db, token)
-            forget_parts(db, token)
-            note_allowance(db, self.allowance_left, now_ms)
+        with self.transaction() as db:
+            rows.set_state(db, token, BatchState.DONE, now_ms)
+            rows.drop_bodies(db, token)
+            rows.forget_parts(db, token)
+            rows.note_allowance(db, self.allowance_left, now_ms)
             self._prune(db, now_ms)
 
     def stored_parts(self, token: str) -> set[str]:
         """Return the INSERTs of a batch that are known as stored. Raises JournalError."""
-        with self._reading() as db:
-            return stored_parts(db, token)
+        with self.reading() as db:
+            return rows.stored_parts(db, token)
 
     def note_parts(self, token: str, parts: Iterable[str], *, half: bool) -> None:
         """Note INSERTs as stored; `half`: another one may be stored in part. Raises JournalError."""
-        with self._transaction() as db:
-            note_parts(db, token, parts)
+        with self.transaction() as db:
+            rows.note_parts(db, token, parts)
             if half:
                 db.execute(
                     f"UPDATE batch SET half_at = coalesce(half_at, {LATEST_BLOCKS}) WHERE token = ?", (token,)
@@ -153,46 +132,46 @@ class Journal:
         Return the token of theirs if room is lacking: it is open then. Raises JournalError.
         """
         roomless = ""
-        with self._transaction() as db:
+        with self.transaction() as db:
             if aside:
-                roomless = split_off(db, token, aside, BatchState.OPEN, now_ms, told)
+                roomless = rows.split_off(db, token, aside, BatchState.OPEN, now_ms, told)
                 if self._has_room(db, sum(len(unit.body) for unit in aside)):  # the batch is smaller by now
-                    self._set_state(db, roomless, BatchState.ASIDE, now_ms, told)
+                    rows.set_state(db, roomless, BatchState.ASIDE, now_ms, told)
                     roomless = ""
-            self._frames -= leave_out(db, token, gone)
-            note_parts(db, token, [go])
+            self._frames -= rows.leave_out(db, token, gone)
+            rows.note_parts(db, token, [go])
         return roomless
 
     def note_lost_hops(self, identity: str, hops: int) -> None:
         """Note the earlier hops of a frame whose journals are lost. Raises JournalError."""
-        with self._transaction() as db:
-            note_lost_hops(db, identity, hops)
+        with self.transaction() as db:
+            frames.note_lost_hops(db, identity, hops)
 
     def batch_of(self, token: str) -> tuple[str, int]:
         """Return this journal's name, and the number of a batch. Raises JournalError."""
-        with self._reading() as db:
-            return self.name, batch_number(db, token)
+        with self.reading() as db:
+            return self.name, rows.batch_number(db, token)
 
     def highest_batch(self) -> int:
         """Return the highest number that a batch was given; 0 for none. Raises JournalError."""
-        with self._reading() as db:
-            return highest_batch(db)
+        with self.reading() as db:
+            return rows.highest_batch(db)
 
     def keep_overtaken(self, now_ms: int, token: str = "") -> int:
         """Keep set-aside batches for the operator that are stored in part, and whose tokens may be forgotten.
 
         Return the number of them. `token`: and this open one. Raises JournalError.
         """
-        with self._transaction() as db:
-            return keep_overtaken(db, self._max_later_blocks, now_ms, token)
+        with self.transaction() as db:
+            return rows.keep_overtaken(db, self._max_later_blocks, now_ms, token)
 
     def set_aside(self, token: str, now_ms: int, reason: str = "") -> bool:
         """Set a batch aside. Return False if room is lacking: it then stays open. Raises JournalError."""
-        with self._transaction() as db:
+        with self.transaction() as db:
             (size,) = db.execute("SELECT bytes FROM batch WHERE token = ?", (token,)).fetchone()
             if not self._has_room(db, size):
                 return False
-            self._set_state(db, token, BatchState.ASIDE, now_ms, reason)
+            rows.set_state(db, token, BatchState.ASIDE, now_ms, reason)
         return True
 
     def end(self, token: str, units: Sequence[AcceptedFrame], now_ms: int, reason: str) -> None:
@@ -200,7 +179,7 @@ class Journal:
 
         `units` hold their rows that are not stored. The oldest ended ones are dropped if room is lacking.
         """
-        with self._transaction() as db:
+        with self.transaction() as db:
             for number, unit in enumerate(units):
                 size = len(unit.body)
                 self._make_room(db, size)
@@ -209,33 +188,38 @@ class Journal:
                     (f"{token}-{now_ms}-{number}", BatchState.ENDED, size, now_ms, reason),
                 )
                 db.execute("UPDATE batch SET bytes = max(0, bytes - ?) WHERE token = ?", (size, token))
-                move_ended(db, cursor.lastrowid or 0, unit)
+                frames.move_ended(db, cursor.lastrowid or 0, unit)
 
     def keep(self, token: str, unit: AcceptedFrame, now_ms: int, reason: str) -> None:
         """Keep a frame that is too old, and in no batch. Raises JournalError."""
-        with self._transaction() as db:
+        with self.transaction() as db:
             self._make_room(db, len(unit.body))
             cursor = db.execute(
                 "INSERT INTO batch (token, state, bytes, changed_ms, reason) VALUES (?, ?, ?, ?, ?)",
                 (token, BatchState.TOO_OLD, len(unit.body), now_ms, reason),
             )
-            add_units(db, cursor.lastrowid or 0, [unit])
+            frames.add_units(db, cursor.lastrowid or 0, [unit])
             self._frames += 1
 
     def kept(self) -> list[KeptBatch]:
         """Return the batches that are kept for a person, the oldest first. Raises JournalError."""
-        with self._reading() as db:
-            return kept_batches(db)
+        with self.reading() as db:
+            return rows.kept_batches(db)
 
     def units(self, token: str, states: Sequence[BatchState] = KEPT) -> list[AcceptedFrame]:
         """Return the frames of a batch in one of these states; else none. Raises JournalError."""
-        with self._reading() as db:
+        with self.reading() as db:
             found = db.execute("SELECT number, state FROM batch WHERE token = ?", (token,)).fetchone()
-            return self._units(db, found[0]) if found and found[1] in states else []
+            return self._units(db, token, found[0]) if found and found[1] in states else []
+
+    def tokens(self, *states: BatchState) -> list[str]:
+        """Return the batches in these states, in order. Raises JournalError."""
+        with self.reading() as db:
+            return [token for _, token in rows.batches_in(db, states)]
 
     def wait_again(self, token: str, now_ms: int) -> bool:
         """Set a kept batch aside, to be tried again. Return False without such a batch."""
-        with self._transaction() as db:
+        with self.transaction() as db:
             return bool(
                 db.execute(
                     "UPDATE batch SET state = ?, changed_ms = ?, half_at = NULL"
@@ -249,20 +233,20 @@ class Journal:
 
         Its frames stay known: a sender that repeats one is told that it was dropped. Raises JournalError.
         """
-        with self._transaction() as db:
+        with self.transaction() as db:
             found = db.execute(
                 f"SELECT number FROM batch WHERE token = ? AND state IN {_KEPT}", (token,)
             ).fetchone()
             if found is None:
                 return False
-            forget_parts(db, token)
-            self._set_state(db, token, BatchState.DROPPED, now_ms)
+            rows.forget_parts(db, token)
+            rows.set_state(db, token, BatchState.DROPPED, now_ms)
             db.execute("UPDATE frame SET body = NULL, given_ids = NULL WHERE batch = ?", found)
         return True
 
     def oldest_waiting_ms(self) -> int | None:
         """Return since when the oldest open or set-aside batch waits; None for none."""
-        with self._reading() as db:
+        with self.reading() as db:
             (found,) = db.execute(
                 "SELECT min(changed_ms) FROM batch WHERE state IN (?, ?)", (BatchState.OPEN, BatchState.ASIDE)
             ).fetchone()
@@ -270,7 +254,7 @@ class Journal:
 
     def check(self) -> None:
         """Write a test row. Raises JournalError if the file is not writable."""
-        with self._transaction() as db:
+        with self.transaction() as db:
             db.execute("UPDATE checked SET times = times + 1")
 
     def state(self, identity: str) -> BatchState | None:
@@ -280,7 +264,7 @@ class Journal:
 
     def find(self, identity: str) -> tuple[BatchState, bytes] | None:
         """Return the state of a frame's batch, and the digest it came with (empty: not known)."""
-        with self._reading() as db:
+        with self.reading() as db:
             row = db.execute(
                 "SELECT state, digest FROM batch JOIN frame ON batch.number = frame.batch WHERE identity = ?",
                 (identity,),
@@ -289,13 +273,13 @@ class Journal:
 
     def last_ms(self) -> int:
         """Return when a batch last changed; 0 for none. Raises JournalError."""
-        with self._reading() as db:
+        with self.reading() as db:
             (at_ms,) = db.execute("SELECT coalesce(max(changed_ms), 0) FROM batch").fetchone()
             return int(at_ms)
 
     def note_complete(self, at_ms: int) -> None:
         """Note that frames stored before a time may be missing; 0: none are. Raises JournalError."""
-        with self._transaction() as db:
+        with self.transaction() as db:
             self._note_complete(db, at_ms)
 
     def taken(self, prefix: str) -> list[KnownRequest]:
@@ -303,21 +287,18 @@ class Journal:
 
         Raises JournalError.
         """
-        with self._reading() as db:
-            return taken(db, prefix)
+        with self.reading() as db:
+            return rows.taken(db, prefix)
 
     def unfinished(self, *states: BatchState) -> list[tuple[str, list[AcceptedFrame]]]:
         """Return the batches in these states, open ones by default, in order. Raises JournalError."""
-        wanted = ", ".join(str(int(state)) for state in states or (BatchState.OPEN,))
-        with self._reading() as db:
-            batches = db.execute(
-                f"SELECT number, token FROM batch WHERE state IN ({wanted}) ORDER BY number"
-            ).fetchall()
-            return [(token, self._units(db, number)) for number, token in batches]
+        with self.reading() as db:
+            found = rows.batches_in(db, states or (BatchState.OPEN,))
+            return [(token, self._units(db, token, number)) for number, token in found]
 
     def counts(self) -> dict[BatchState, int]:
         """Return the number of frames by outcome."""
-        with self._reading() as db:
+        with self.reading() as db:
             sql = "SELECT state, count() FROM batch JOIN frame ON batch.number = frame.batch GROUP BY state"
             return dict.fromkeys(BatchState, 0) | {BatchState(s): n for s, n in db.execute(sql)}
 
@@ -331,33 +312,24 @@ class Journal:
             self._file_lock.close()
 
     @staticmethod
-    def _units(db: sqlite3.Connection, number: int) -> list[AcceptedFrame]:
-        try:
-            return read_units(db, number)
-        except (wire.FrameError, msgspec.DecodeError) as e:
-            raise JournalError(f"batch {number} cannot be read: {e}") from e
-
-    @staticmethod
-    def _set_state(
-        db: sqlite3.Connection, token: str, state: BatchState, now_ms: int, reason: str | None = None
-    ) -> None:
-        db.execute(
-            "UPDATE batch SET state = ?, changed_ms = ?, reason = ? WHERE token = ?",
-            (state, now_ms, reason, token),
-        )
+    def _units(db: sqlite3.Connection, token: str, number: int) -> list[AcceptedFrame]:
+        units, damaged = frames.read_units(db, number)
+        if damaged:
+            raise DamagedFramesError(token, damaged, units)
+        return units
 
     def _make_room(self, db: sqlite3.Connection, size: int) -> None:
-        self.dropped_ended += make_room(db, size, self._max_aside_bytes)
+        self.dropped_ended += rows.make_room(db, size, self._max_aside_bytes)
 
     def _has_room(self, db: sqlite3.Connection, size: int) -> bool:
         """Return whether more bytes may be set aside, once there is all the room that can be made."""
         self._make_room(db, size)
-        return size + kept_bytes(db) <= self._max_aside_bytes
+        return size + rows.kept_bytes(db) <= self._max_aside_bytes
 
     def _prune(self, db: sqlite3.Connection, now_ms: int) -> None:
         """Forget done and dropped batches that are too old, and the oldest of too many frames."""
         for _ in range(_PRUNED_AT_ONCE):
-            oldest = oldest_over(db)
+            oldest = rows.oldest_over(db)
             if oldest is None:
                 return
             number, changed_ms = oldest
@@ -367,7 +339,7 @@ class Journal:
             self._note_complete(db, max(self.complete_since_ms or 0, changed_ms + 1))
 
     def _note_complete(self, db: sqlite3.Connection, at_ms: int) -> None:
-        set_complete_since(db, at_ms)
+        rows.set_complete_since(db, at_ms)
         self.complete_since_ms = at_ms
 
     def _delete(self, db: sqlite3.Connection, number: int) -> None:
@@ -375,7 +347,7 @@ class Journal:
         db.execute("DELETE FROM batch WHERE number = ?", (number,))
 
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[sqlite3.Connection]:
         """Read one state of the file. Raises JournalError for a damaged one."""
         with self._reader_lock:
             try:
@@ -386,7 +358,8 @@ class Journal:
                 raise JournalError(str(e)) from e
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Write all changes that follow, or none. Raises JournalError."""
         with self._lock:
             try:
                 self._db.execute("BEGIN IMMEDIATE")

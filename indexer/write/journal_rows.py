@@ -1,18 +1,12 @@
-"""The rows of the journal's file: its tables, and the conversion of frames to rows and back."""
+"""The tables of the journal's file, and the rows of batches; of frames: indexer/write/journal_frames.py."""
 
 from __future__ import annotations
 
 import sqlite3
 import uuid
-import zlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-import msgspec
-
-from agent.wire import frame as wire
-from agent.wire.release import earlier_hops
-from indexer.clickhouse.retention import Retention
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.batch_state import KEPT, BatchState, KeptBatch
 from indexer.write.split_by_day import max_blocks
@@ -72,16 +66,11 @@ _FORGET_SUM: Final = """
 CREATE TRIGGER IF NOT EXISTS frame_changed AFTER UPDATE OF body ON frame WHEN NEW.body NOT NULL
 BEGIN UPDATE frame SET sum = NULL WHERE identity = NEW.identity; END
 """
-#: The columns that `sum` covers, as SQL.
-_SUMMED: Final = "identity, body, given_ids, digest, retention_days, kept, hop"
-
 #: The blocks of the latest batch, as SQL.
 LATEST_BLOCKS: Final = (
     "coalesce((SELECT blocks FROM batch WHERE blocks NOT NULL ORDER BY number DESC LIMIT 1), 0)"
 )
 
-#: The hops of a frame whose journals are lost, as SQL; older files say it of all.
-_LOST_HOPS: Final = "coalesce(lost_hops, iif(journal_lost, (1 << hop) - 1, 0))"
 _OVERTAKEN: Final = "may be stored in part, and is too old to be tried again: a retry may count rows twice"
 _KEPT: Final = f"({', '.join(str(int(state)) for state in KEPT)})"
 
@@ -153,6 +142,16 @@ def add_batch(
     return cursor.lastrowid or 0
 
 
+def set_state(
+    db: sqlite3.Connection, token: str, state: BatchState, now_ms: int, reason: str | None = None
+) -> None:
+    """Change the state of a batch."""
+    db.execute(
+        "UPDATE batch SET state = ?, changed_ms = ?, reason = ? WHERE token = ?",
+        (state, now_ms, reason, token),
+    )
+
+
 def split_off(
     db: sqlite3.Connection,
     token: str,
@@ -173,29 +172,10 @@ def split_off(
     return other
 
 
-def add_units(db: sqlite3.Connection, batch: int, units: Sequence[AcceptedFrame]) -> None:
-    """Add the frames of a batch, in order."""
-    db.executemany(
-        "INSERT INTO frame (batch, position, identity, body, given_ids, digest, retention_days, kept,"
-        " created_ms, hop, journal_lost, lost_hops, sum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        ((batch, i, *_recorded(unit)) for i, unit in enumerate(units)),
-    )
-
-
-def move_ended(db: sqlite3.Connection, batch: int, unit: AcceptedFrame) -> None:
-    """Take a frame into a batch of its own, with the bytes that are not stored."""
-    facts = "batch = ?, position = 0, body = ?"
-    db.execute(f"UPDATE frame SET {facts} WHERE identity = ?", (batch, unit.body, unit.identity))
-    (row,) = db.execute(f"SELECT {_SUMMED} FROM frame WHERE identity = ?", (unit.identity,))
-    db.execute("UPDATE frame SET sum = ? WHERE identity = ?", (_sum(*row), unit.identity))
-
-
-def read_units(db: sqlite3.Connection, batch: int) -> list[AcceptedFrame]:
-    """Return the frames of a batch whose bytes are kept. Raises FrameError and msgspec.DecodeError."""
-    rows = db.execute(
-        f"SELECT {_SUMMED}, {_LOST_HOPS}, sum FROM frame WHERE batch = ? ORDER BY position", (batch,)
-    ).fetchall()
-    return [_unit(row) for row in rows]
+def batches_in(db: sqlite3.Connection, states: Iterable[BatchState]) -> list[tuple[int, str]]:
+    """Return the numbers and tokens of the batches in these states, in order."""
+    wanted = ", ".join(str(int(state)) for state in states)
+    return db.execute(f"SELECT number, token FROM batch WHERE state IN ({wanted}) ORDER BY number").fetchall()
 
 
 def stored_parts(db: sqlite3.Connection, token: str) -> set[str]:
@@ -229,11 +209,6 @@ def leave_out(db: sqlite3.Connection, token: str, identities: Iterable[str]) -> 
         [(identity, token) for identity in identities],
     )
     return max(0, deleted.rowcount)
-
-
-def note_lost_hops(db: sqlite3.Connection, identity: str, hops: int) -> None:
-    """Note the earlier hops of a frame whose journals are lost."""
-    db.execute(f"UPDATE frame SET lost_hops = {_LOST_HOPS} | ? WHERE identity = ?", (hops, identity))
 
 
 def journal_name(db: sqlite3.Connection) -> str:
@@ -350,43 +325,3 @@ def taken(db: sqlite3.Connection, prefix: str) -> list[KnownRequest]:
     ).fetchall()
     found = ((identity[len(prefix) :].split("/days-")[0], *rest) for identity, *rest in rows)
     return [KnownRequest(name or b"", at_ms or 0) for number, name, at_ms in found if number.isdigit()]
-
-
-def _unit(row: tuple[Any, ...]) -> AcceptedFrame:
-    *facts, lost, known_sum = row
-    if known_sum not in (None, _sum(*facts)):
-        raise wire.FrameError("the bytes of a frame are damaged")
-    identity, body, given, digest, retention_days, kept, hop = facts
-    return AcceptedFrame(
-        identity,
-        body,
-        _decoded(body, retention_days),
-        msgspec.msgpack.decode(given, type=dict[int, int]),
-        digest or b"",
-        msgspec.msgpack.decode(kept, type=Retention) if kept else None,
-        hop or 0,
-        lost or 0,
-    )
-
-
-def _sum(*facts: str | bytes | int | None) -> int:
-    return zlib.crc32(msgspec.msgpack.encode(facts))
-
-
-def _recorded(unit: AcceptedFrame) -> tuple[object, ...]:
-    """Return the values that a frame is restored from, in the order of the INSERT."""
-    given = msgspec.msgpack.encode(unit.given_ids)
-    kept = msgspec.msgpack.encode(unit.kept) if unit.kept else None
-    frame = unit.frame
-    all_lost = unit.hop > 0 and unit.lost_hops == earlier_hops(unit.hop)
-    summed = _sum(unit.identity, unit.body, given, unit.digest, frame.retention_days, kept, unit.hop)
-    facts = frame.retention_days, kept, frame.created_ms, unit.hop, int(all_lost), unit.lost_hops, summed
-    return unit.identity, unit.body, given, unit.digest, *facts
-
-
-def _decoded(body: bytes, retention_days: int | None) -> wire.Frame:
-    """Return the frame with the decided retention; None: written before it was rounded."""
-    frame = wire.decode(body)
-    if retention_days is None or retention_days == frame.retention_days:
-        return frame
-    return msgspec.structs.replace(frame, retention_days=retention_days)

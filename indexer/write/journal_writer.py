@@ -37,12 +37,13 @@ from indexer.write.batch_attempts import BatchAttempts
 from indexer.write.batch_claims import BatchClaims, Decided, divided
 from indexer.write.batch_turns import BatchTurns, TakenBatch
 from indexer.write.batcher import Batcher
+from indexer.write.damaged_batches import DamagedBatches
 from indexer.write.errors import Refused, Unavailable, WriteError
 from indexer.write.frame_claims import Verdict
 from indexer.write.gated_batches import GatedBatches
 from indexer.write.health import Health
 from indexer.write.inserter import Inserter
-from indexer.write.journal import Journal, JournalError
+from indexer.write.journal import DamagedFramesError, Journal, JournalError
 from indexer.write.journal_check import JournalCheck
 from indexer.write.journaled_frames import JournaledFrames
 from indexer.write.known_states import ASIDE_WAIT_S, check_digest
@@ -114,7 +115,8 @@ class JournalWriter:
             on_divided=self._note_divided,
         )
         self._waiting = WaitingFrames()
-        self._known = JournaledFrames(journal, self._health.journal_failed)
+        self._damaged = DamagedBatches(journal, inserter.stored_of, metrics, self._health)
+        self._known = JournaledFrames(journal, self._health.journal_failed, self._damaged)
         self._limited = LimitedFrames(limit, inserter, metrics, self._attempts.store_failed)
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="indexer-writer")
         self._check = JournalCheck(journal, self._now_ms)
@@ -127,7 +129,12 @@ class JournalWriter:
         ask = partial(store.rows, "SELECT 1")
         self._pauses = AttemptPauses(self._in_thread, ask, self._health.store_failed)
         self.aside = SetAsideBatches(
-            self._journal, self._in_thread, self._attempts.attempt, self._now_ms, self._health.nothing_aside
+            self._journal,
+            self._in_thread,
+            self._attempts.attempt,
+            self._now_ms,
+            self._damaged,
+            self._health.nothing_aside,
         )
 
     @property
@@ -146,7 +153,7 @@ class JournalWriter:
         before: ClickHouse's identities are compared with the journal next (indexer/write/known_frames.py).
         """
         await self._in_thread(self._pace.begin)
-        for token, units in await self._in_thread(self._unfinished):
+        for token, units in await self._in_thread(self._damaged.unfinished, self._now_ms()):
             log.info("event=replay token=%s frames=%d", token, len(units))
             self._metrics.replayed.inc()
             rest = units if self._claims is not None else await self._tried_once(token, units)
@@ -204,12 +211,6 @@ class JournalWriter:
         self._threads.shutdown()
         self._waiting.end_all(Unavailable("shutting down"))
         self._journal.close()
-
-    def _unfinished(self) -> list[tuple[str, list[AcceptedFrame]]]:
-        try:
-            return self._journal.unfinished()
-        except JournalError as e:
-            raise JournalError(f"{self._journal.path}: {e}") from e
 
     def _queue(self, unit: AcceptedFrame) -> asyncio.Future[None]:
         if self._stopping:
@@ -311,6 +312,9 @@ class JournalWriter:
         if batch.passed:
             try:
                 units = await self._in_thread(self._roomless.open_units, batch.token, self._now_ms())
+            except DamagedFramesError as e:
+                await self._set_damaged_aside(batch, e)
+                return
             except JournalError as e:
                 self._health.journal_failed(str(e))
                 self._settling.add(batch, ROOM_WAIT_S)
@@ -320,6 +324,16 @@ class JournalWriter:
                 return
             batch = batch._replace(units=units)
         await self._write_begun(batch)
+
+    async def _set_damaged_aside(self, batch: BegunBatch, error: DamagedFramesError) -> None:
+        try:
+            await self._in_thread(self._damaged.set_aside, batch.token, error, self._now_ms())
+        except JournalError as e:
+            self._health.journal_failed(str(e))
+            self._settling.add(batch, ROOM_WAIT_S)
+        else:
+            self._end(batch, {})
+            self.aside.wake()
 
     async def _begin(
         self, batch: TakenBatch, answers: dict[str, WriteError | None]

@@ -12,12 +12,14 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol
 
 from indexer.clickhouse.faults import Fault
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.batch_state import BatchState, KeptBatch
-from indexer.write.journal import Journal, JournalError
+from indexer.write.damaged_batches import DAMAGED, DamagedBatches
+from indexer.write.journal import DamagedFramesError, Journal, JournalError
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +62,7 @@ class SetAsideBatches:
     """Retries set-aside batches.
 
     `attempt(token, units)` tries to write a batch and returns None on success. `on_empty` is called when none
-    waits.
+    waits. `damaged`: decides about damaged ones.
     """
 
     def __init__(
@@ -69,9 +71,11 @@ class SetAsideBatches:
         in_thread: _InThread,
         attempt: Callable[[str, Sequence[AcceptedFrame]], Awaitable[FailedAttempt | None]],
         now_ms: Callable[[], int],
+        damaged: DamagedBatches,
         on_empty: Callable[[], None] = lambda: None,
     ) -> None:
         self._on_empty = on_empty
+        self._damaged = damaged
         self._journal = journal
         self._in_thread = in_thread
         self._attempt = attempt
@@ -109,7 +113,7 @@ class SetAsideBatches:
         async with self._turn:
             if not await self._in_thread(self._journal.wait_again, token, self._now_ms()):
                 raise KeyError(token)
-            return await self._try(token)
+            return await self._try(token, asked=True)
 
     async def drop(self, token: str) -> None:
         """Drop a batch. Raises KeyError, JournalError."""
@@ -155,12 +159,12 @@ class SetAsideBatches:
                 break  # the others would fail the same way
         return stored if waiting else None
 
-    async def _try(self, token: str) -> FailedAttempt | None:
+    async def _try(self, token: str, *, asked: bool = False) -> FailedAttempt | None:
         try:
-            units = await self.units(token)
+            units = await self._units(token, asked=asked)
         except JournalError as e:  # others may be whole
             log.warning("event=aside_not_read token=%s error=%s", token, e)
-            return FailedAttempt("its bytes in the journal are damaged: drop it", Fault.DAMAGED)
+            return FailedAttempt(f"{DAMAGED}: drop it", Fault.DAMAGED)
         if not units:
             return None  # stored, dropped or ended meanwhile
         failed = await self._attempt(token, units)
@@ -170,3 +174,14 @@ class SetAsideBatches:
         if failed is None:
             log.info("event=batch_stored token=%s frames=%d", token, len(units))
         return failed
+
+    async def _units(self, token: str, *, asked: bool) -> list[AcceptedFrame]:
+        """Return the frames that may be written now; none if the batch is over. Raises JournalError."""
+        try:
+            return await self.units(token)
+        except DamagedFramesError as e:
+            rest = partial(self._damaged.rest, token, e, self._now_ms(), asked=asked)
+            units: list[AcceptedFrame] = await self._in_thread(rest)
+            if not units:
+                raise
+            return units

@@ -23,8 +23,10 @@ from indexer.intern.ids import string_id
 from indexer.service import IndexerService
 from indexer.settings import JournalSettings, Settings
 from indexer.write.batch_claims import GO
+from indexer.write.identity import frame_identity
 from tests.integration.test_indexer_exactly_once import sent
 from tests.support.clickhouse_http import FaultRule, FaultRules
+from tests.support.damaged_journal import damage_frame
 from tests.support.frames import FrameRows, counter_frame, make_frame
 
 NOW_S = int(time.time()) // 10 * 10
@@ -220,6 +222,48 @@ async def test_what_waits_longer_than_clickhouse_remembers_tokens_counts_once(
     assert total(command.dsn) == 7.0
     assert store.rows("SELECT count() FROM gauges_10s FINAL") == [(1,)]
     store.close()
+
+
+async def test_a_damaged_batch_of_a_killed_indexer_counts_once(
+    command: Command, faults: FaultRules, tmp_path: Path
+) -> None:
+    """Counters of both frames are stored, their distributions are not; then a bit of one frame flips."""
+    service = await command.start()
+    faults.set(FaultRule(b"incoming_distributions".hex(), 60))
+    frames = [both(f"a{n}", sequence=n) for n in (1, 2)]
+    assert await asyncio.gather(*(sent(service, frame) for frame in frames)) == [503, 503]
+    await command.stop()
+    command.service = None
+    await asyncio.to_thread(as_if_killed, command.journal, frame_identity(frames[1], 0))
+    faults.set()
+    service = await command.start()
+    assert await sent(service, counter_frame({"live": 1.0}, NOW_S, sequence=9)) == 200
+    asked = DeletionRequest(2, [MetricSeries(1, "counters", string_id(2, "hits"))])
+    assert (await asyncio.to_thread(service.delete, asked)).series == 0
+    for frame in frames[::-1]:
+        await until_stored(service, frame)
+    assert total(command.dsn) == 3.0
+    store = open_store(command.dsn, pool=1)
+    for granularity in ("10s", "60s", "1h", "1d"):
+        assert store.rows(f"SELECT sum(count) FROM distributions_{granularity}") == [(2.0,)]
+    store.close()
+    assert await command.run("list") == (0, "nothing is set aside\n")
+
+
+def both(host: str, *, sequence: int) -> Frame:
+    tags = {"host": host}
+    rows = FrameRows(counters=[("hits", tags, NOW_S, 1.0)], distributions=[("took", tags, NOW_S, [1.0])])
+    return make_frame(rows, sequence=sequence)
+
+
+def as_if_killed(journal: Path, identity: str) -> None:
+    """Let a set-aside batch be one that is being written, of which nothing is known, and damage a frame."""
+    with closing(sqlite3.connect(journal, isolation_level=None)) as db:
+        assert db.execute(
+            "UPDATE batch SET state = 0, reason = NULL, half_at = NULL WHERE state = 2"
+        ).rowcount
+        db.execute("DELETE FROM stored_part WHERE part != ?", (GO,))
+    damage_frame(journal, identity)
 
 
 async def until_stored(service: IndexerService, frame: Frame) -> None:

@@ -28,6 +28,7 @@ from indexer.write.journal_writer import JournalWriter
 from indexer.write.roomless_batches import NO_ROOM
 from indexer.write.write_gate import WriteGate
 from tests.support.bit_table import MemoryBits
+from tests.support.damaged_journal import damage_frame
 from tests.support.frames import counter_frame, unit
 
 
@@ -43,6 +44,9 @@ class Failing(Inserter):
         self.gate = WriteGate()
         self.fails = True
         self.stored: list[str] = []
+
+    def stored_of(self, identities: Collection[str]) -> set[str]:  # noqa: ARG002
+        return set()
 
     def insert(
         self,
@@ -168,4 +172,48 @@ async def test_batches_of_an_earlier_run_without_room_hold_nothing_up(tmp_path: 
     async with asyncio.timeout(120):
         await it.writer.write(of(2, 1))
         assert it.writer.held_bytes == of(1, 1).held_bytes
+    await it.writer.stop(60)
+
+
+async def test_such_a_batch_that_is_damaged_meanwhile_is_set_aside(tmp_path: Path) -> None:
+    """It is there already, so it needs no room; its sender's next try mends it."""
+    it = Writing(tmp_path, MemoryBits())
+    await it.writer.start()
+    async with asyncio.timeout(120):
+        assert "damaged" in await it.refused(of(1, 1))
+        await asyncio.to_thread(damage_frame, tmp_path / "journal.sqlite", of(1, 1).identity)
+        await until(lambda: bool(it.journal.kept()))
+        await until(lambda: it.writer.held_bytes == 0)
+        assert it.count("damaged") == 1
+        await it.writer.write(of(2, 1))
+        (kept,) = await it.writer.aside.listing()
+        assert kept.state is BatchState.ASIDE
+        it.inserter.fails = False
+        assert await it.refused(of(1, 1)) == "its batch is set aside and tried again"
+        assert await it.writer.aside.retry(kept.token) is None
+        await it.writer.write(of(1, 1))
+    assert it.inserter.stored == [of(2, 1).identity, of(1, 1).identity]
+    await it.writer.stop(60)
+
+
+async def test_a_damaged_batch_of_an_earlier_run_ends_no_start(tmp_path: Path) -> None:
+    """Others are written at once; the person who asks need not wait for the damaged frame."""
+    it = Writing(tmp_path, MemoryBits())
+    it.inserter.fails = False
+    it.journal.begin("t", [of(1, 1), of(3, 1)], 1)
+    it.journal.begin("whole", [of(4, 1)], 1)
+    damage_frame(tmp_path / "journal.sqlite", of(1, 1).identity)
+    await it.writer.start()
+    async with asyncio.timeout(120):
+        await it.writer.write(of(2, 1))
+        await until(lambda: it.inserter.stored == [of(4, 1).identity, of(2, 1).identity])
+        assert await it.refused(of(3, 1)) == "its batch is set aside and tried again"
+        assert "damaged" in it.health.problems()[Part.BATCHES]
+        assert await it.writer.aside.retry("t") is None
+        await it.writer.write(of(3, 1))
+        with pytest.raises(TooOld):
+            await it.writer.write(of(1, 1))
+        (kept,) = await it.writer.aside.listing()
+        assert await it.writer.aside.units(kept.token) == [of(1, 1)]
+    assert it.inserter.stored[2:] == [of(3, 1).identity]
     await it.writer.stop(60)

@@ -177,7 +177,7 @@ def test_a_batch_that_the_journal_cannot_note_stays_whole(
         raise sqlite3.OperationalError("database or disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("indexer.write.journal.note_parts", full)
+        patch.setattr("indexer.write.journal_rows.note_parts", full)
         with pytest.raises(JournalError):
             claims.decide("t", [first, second], 2)
     assert journal.unfinished(BatchState.ASIDE) == []

@@ -12,7 +12,7 @@ from indexer.clickhouse.retention import Retention
 from indexer.clickhouse.store import Store
 from indexer.deletion.deleter import Deleter, DeletionParts
 from indexer.deletion.deletion_request import DeletionBusyError
-from indexer.deletion.unsettled_batches import unsettled_batches
+from indexer.deletion.unsettled_batches import UnsettledBatch, unsettled_batches
 from indexer.write.gated_batches import GatedBatches
 from indexer.write.journal import Journal
 from indexer.write.write_gate import WriteGate
@@ -31,9 +31,9 @@ class Shared:
         parts = DeletionParts(self.gate, None, Mock(), alone=True, unsettled=self.unsettled, sleep=self.retry)
         self.deleter = Deleter(Mock(spec=Store), Retention(), parts)
 
-    def unsettled(self, org_id: int, *, shared: bool = False) -> Sequence[str]:
+    def unsettled(self, org_id: int, *, shared: bool = False) -> Sequence[UnsettledBatch]:
         assert (org_id, shared, self.gate.closed) == (1, True, frozenset({1}))
-        return ["token"] if self.tries < self.failures else []
+        return [UnsettledBatch("token")] if self.tries < self.failures else []
 
     def retry(self, _: float) -> None:
         with GatedBatches(self.gate).passing([FIRST, SECOND]) as entered:
@@ -57,6 +57,7 @@ def test_which_batches_several_orgs_share(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j.sqlite", max_identities=10, max_age_ms=10**9, max_aside_bytes=1 << 20)
     journal.begin("both", [FIRST, SECOND], 1)
     journal.begin("alone", [unit(counter_frame({"a": 1.0}, 0, sequence=9, org_id=1))], 1)
-    assert unsettled_batches(journal, 1) == ["both", "alone"]
-    assert unsettled_batches(journal, 1, shared=True) == unsettled_batches(journal, 2) == ["both"]
+    both, alone = UnsettledBatch("both"), UnsettledBatch("alone")
+    assert unsettled_batches(journal, 1) == [both, alone]
+    assert unsettled_batches(journal, 1, shared=True) == unsettled_batches(journal, 2) == [both]
     journal.close()

@@ -12,8 +12,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from indexer.metrics import Metrics
 from indexer.write import journal_rows
 from indexer.write.accepted_frame import AcceptedFrame
+from indexer.write.damaged_batches import DamagedBatches
+from indexer.write.health import Health
 from indexer.write.journal import BatchState, Journal, JournalError
 from indexer.write.journal_check import JournalCheck
 from indexer.write.set_aside_batches import SetAsideBatches
@@ -171,7 +174,8 @@ async def test_a_damaged_batch_that_is_set_aside_holds_no_other_up(whole: Path) 
     async def at_once(call: Callable[..., Any], *args: object) -> Any:
         return call(*args)
 
-    aside = SetAsideBatches(journal, at_once, attempt, lambda: AT_MS)
+    damaged = DamagedBatches(journal, lambda _: (), Metrics(), Health())
+    aside = SetAsideBatches(journal, at_once, attempt, lambda: AT_MS, damaged)
     assert await aside._round()
     assert tried == ["later 1"]
     failed = await aside.retry("aside")

@@ -1,0 +1,191 @@
+"""Batches of the journal with damaged frames: what waits, what is written, and what is kept for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from indexer.clickhouse.retention import Retention
+from indexer.deletion.unsettled_batches import UnsettledBatch, unsettled_batches, unsettled_text
+from indexer.metrics import Metrics
+from indexer.receive.set_aside_http import shown_of
+from indexer.write.accepted_frame import AcceptedFrame
+from indexer.write.damaged_batches import AWAITED_S, DamagedBatches
+from indexer.write.health import Health, Part
+from indexer.write.identity import frame_identity, org_of
+from indexer.write.journal import BatchState, DamagedFramesError, Journal
+from tests.support.damaged_journal import damage_frame
+from tests.support.frames import counter_frame, unit
+
+AT_MS = 1_700_000_000_000
+
+
+def of(org_id: int, sequence: int) -> AcceptedFrame:
+    frame = counter_frame({"a": float(sequence)}, 0, sequence=sequence, org_id=org_id)
+    return replace(unit(frame), identity=frame_identity(frame, 0), digest=b"d" * 16, kept=Retention())
+
+
+FIRST, SECOND, THIRD = of(1, 1), of(2, 2), of(3, 3)
+
+
+@dataclass
+class World:
+    """A journal whose open batch "t" has three frames, of as many orgs; the second one is damaged."""
+
+    path: Path
+    journal: Journal
+    damaged: DamagedBatches
+    health: Health
+    metrics: Metrics
+    stored: set[str]
+    now_s: float = 0.0
+
+    def error(self, token: str = "t") -> DamagedFramesError:
+        with pytest.raises(DamagedFramesError) as raised:
+            self.journal.units(token)
+        return raised.value
+
+    def rest(self, *, asked: bool = False) -> list[AcceptedFrame]:
+        return self.damaged.rest("t", self.error(), AT_MS, asked=asked)
+
+    def kept(self) -> list[tuple[BatchState, int]]:
+        return [(kept.state, kept.frames) for kept in self.journal.kept()]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    path = tmp_path / "j.sqlite"
+
+    def opened() -> Journal:
+        return Journal(path, max_identities=10, max_age_ms=1 << 40, max_aside_bytes=1 << 20)
+
+    journal = opened()
+    journal.begin("t", [FIRST, SECOND, THIRD], AT_MS)
+    journal.close()
+    damage_frame(path, SECOND.identity)
+    journal, metrics, health, stored = opened(), Metrics(), Health(), set[str]()
+    damaged = DamagedBatches(journal, lambda _: stored, metrics, health, lambda: it.now_s)
+    it = World(path, journal, damaged, health, metrics, stored)
+    yield it
+    it.journal.close()
+
+
+def test_it_is_set_aside_and_told(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.journal.begin("whole", [of(1, 9)], AT_MS)
+    assert [token for token, _ in world.damaged.unfinished(AT_MS)] == ["whole"]
+    assert world.kept() == [(BatchState.ASIDE, 3)]
+    assert "meterhouse set-aside" in world.health.problems()[Part.BATCHES]
+    assert "event=batch_damaged token=t frames=1 readable=2" in caplog.text
+    counted = world.metrics.registry.get_sample_value(
+        "meterhouse_indexer_frames_total", {"outcome": "damaged"}
+    )
+    assert counted == 1
+    document = shown_of(world.error())["frames"]
+    assert [one["identity"] for one in document] == [FIRST.identity, THIRD.identity, SECOND.identity]
+
+
+def test_the_frame_comes_again_and_the_batch_is_as_it_was(world: World) -> None:
+    """Settings may have changed its retention meanwhile; what the journal has decided stays."""
+    world.damaged.unfinished(AT_MS)
+    assert world.rest() == []
+    assert not world.damaged.mend(FIRST, BatchState.ASIDE)
+    assert not world.damaged.mend(replace(SECOND, body=THIRD.body), BatchState.ASIDE)
+    again = replace(SECOND, kept=Retention(days_10s=1), hop=1)
+    assert world.damaged.mend(again, BatchState.ASIDE)
+    assert world.journal.units("t") == [FIRST, SECOND, THIRD]
+
+
+def test_the_others_are_written_without_it_after_a_while(world: World) -> None:
+    """Its bytes are kept when they come, for a person who may try it in spite of the risk."""
+    world.damaged.unfinished(AT_MS)
+    assert world.rest() == []
+    world.now_s += AWAITED_S
+    assert world.rest() == [FIRST, THIRD] == world.journal.units("t")
+    assert world.kept() == [(BatchState.ASIDE, 2), (BatchState.TOO_OLD, 1)]
+    assert world.journal.state(SECOND.identity) is BatchState.TOO_OLD
+    later = DamagedBatches(world.journal, lambda _: (), world.metrics, world.health)
+    assert later.mend(SECOND, BatchState.TOO_OLD)
+    kept = world.journal.kept()[1]
+    assert world.journal.units(kept.token) == [SECOND]
+    assert sum(one.bytes for one in world.journal.kept()) == sum(
+        len(one.body) for one in (FIRST, SECOND, THIRD)
+    )
+
+
+def test_a_person_need_not_wait(world: World) -> None:
+    world.damaged.unfinished(AT_MS)
+    assert world.rest(asked=True) == [FIRST, THIRD]
+
+
+def test_a_batch_of_damaged_frames_alone(world: World) -> None:
+    for one in (FIRST, THIRD):
+        damage_frame(world.path, one.identity)
+    world.damaged.unfinished(AT_MS)
+    world.now_s += 1
+    assert world.rest() == []
+    world.now_s += AWAITED_S
+    assert world.rest() == []
+    assert world.kept() == [(BatchState.TOO_OLD, 3)]
+
+
+def test_clickhouse_knows_it_as_stored(world: World) -> None:
+    world.damaged.unfinished(AT_MS)
+    world.stored |= {FIRST.identity, SECOND.identity}
+    assert world.rest() == [FIRST, THIRD]
+    assert world.journal.state(SECOND.identity) is BatchState.DONE
+    assert world.kept() == [(BatchState.ASIDE, 2)]
+
+
+@pytest.mark.parametrize("column", ["body", "given_ids", "digest", "kept", "identity"])
+def test_each_value_can_be_mended(tmp_path: Path, column: str) -> None:
+    """A damaged identity is another frame, which never comes."""
+    path = tmp_path / "j.sqlite"
+    journal = Journal(path, max_identities=10, max_age_ms=1 << 40, max_aside_bytes=1 << 20)
+    journal.begin("t", [replace(SECOND, given_ids={0: 7})], AT_MS)
+    if column == "identity":
+        with journal.transaction() as db:
+            db.execute("UPDATE frame SET identity = 'x'")
+    else:
+        damage_frame(path, SECOND.identity, column)
+    damaged = DamagedBatches(journal, lambda _: (), Metrics(), Health())
+    assert damaged.unfinished(AT_MS) == []
+    mended = damaged.mend(replace(SECOND, given_ids={0: 7}), BatchState.ASIDE)
+    assert mended == (column != "identity")
+    if mended:
+        assert journal.units("t") == [replace(SECOND, given_ids={0: 7})]
+    journal.close()
+
+
+def test_a_deletion_of_which_orgs_waits(world: World) -> None:
+    """The identity of a damaged frame tells its org; without it any org's deletion waits, and is told how."""
+    world.damaged.unfinished(AT_MS)
+    batch = UnsettledBatch("t", damaged=True)
+    assert [unsettled_batches(world.journal, org) for org in (1, 2, 3, 4)] == [[batch], [batch], [batch], []]
+    text = unsettled_text(2, [batch])
+    for command in ("list", "show t", "drop t"):
+        assert f"meterhouse set-aside {command}" in text
+    with world.journal.transaction() as db:
+        db.execute("UPDATE frame SET identity = 'host/1/2' WHERE identity = ?", (SECOND.identity,))
+    hiding = batch._replace(hides=True)
+    assert unsettled_batches(world.journal, 4) == unsettled_batches(world.journal, 4, shared=True) == [hiding]
+    assert "hides the orgs" in unsettled_text(4, [hiding])
+    assert world.journal.drop("t", AT_MS)
+    assert unsettled_batches(world.journal, 4) == []
+
+
+@pytest.mark.parametrize(
+    ("identity", "org"),
+    [
+        (FIRST.identity, 1),
+        ("12:3/host/a/5/6/days-7", 12),
+        ("messages/4:5/key/1/2", 4),
+        ("host/1/2", None),
+        ("up/127.0.0.1:8126/1/2", None),
+        ("1:2/5/6", None),
+    ],
+)
+def test_the_org_of_an_identity(identity: str, org: int | None) -> None:
+    assert org_of(identity) == org
