@@ -1,4 +1,4 @@
-"""Batches of the journal with damaged frames: what waits, what is written, and what is kept for a person."""
+"""Batches of the journal with damaged frames: the wait, the rest that is written, and the kept frames."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_it_is_set_aside_and_told(world: World, caplog: pytest.LogCaptureFixture
 
 
 def test_the_frame_comes_again_and_the_batch_is_as_it_was(world: World) -> None:
-    """Settings may have changed its retention meanwhile; what the journal has decided stays."""
+    """Settings may have changed its retention meanwhile; the decision in the journal stays."""
     world.damaged.unfinished(AT_MS)
     assert world.rest() == []
     assert not world.damaged.mend(FIRST, BatchState.ASIDE)
