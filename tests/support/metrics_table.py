@@ -10,7 +10,7 @@ from typing import Final
 
 from prometheus_client.metrics import MetricWrapperBase
 
-from agent.telemetry.metrics import FAMILIES
+from agent.telemetry.metric_families import FAMILIES
 from indexer.metrics import Metrics
 from shim.metrics import ShimMetrics
 from tests.support.markdown import ROOT, table, write_between

@@ -25,7 +25,8 @@ from agent.runtime.logs import Log
 from agent.settings import AgentSettings, AggregateSettings, ForwardSettings
 from agent.telemetry import admin_http
 from agent.telemetry.admin_http import MAX_CONNECTIONS, AdminServer
-from agent.telemetry.metrics import FAMILIES, MetricSources, exposition
+from agent.telemetry.metric_families import FAMILIES
+from agent.telemetry.metrics import MetricSources, exposition
 from agent.wire.frame import Sender
 from agent.wire.metadata import MetricDescription
 from tests.integration.agent.conftest import FakeIndexer, get
