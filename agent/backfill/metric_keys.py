@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from agent.protocol.line import Kind, Limits, MetricKey, Reason, has_control_character
+from agent.protocol.line import Kind, Limits, MetricKey, Reason
+from agent.protocol.line_name import has_control_character
 
 
 def metric_key(kind: Kind, name: str, tags: Mapping[str, str], limits: Limits) -> MetricKey | Reason:

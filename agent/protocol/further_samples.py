@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agent.protocol.line import Limits, name_bytes
+from agent.protocol.line import Limits
+from agent.protocol.line_name import name_bytes
 
 
 def split_samples(line: bytes, limits: Limits) -> Iterator[bytes]:

@@ -33,7 +33,7 @@ silent:
 * Numbers are decimal: no nan, inf, hex, blanks or underscores, and no overflow of a 64-bit float, even
   multiplied by a mapping's scale and 1/rate. Negative counters and timers are valid values.
 * A line may end with `\r`. Events (`_e{`) and service checks (`_sc|`) are recognised and skipped.
-* Tags in the name, if a setting (`name_tags`) allows them: `split_name_tags`.
+* Tags in the name, if a setting (`name_tags`) allows them (agent/protocol/line_name.py).
 
 Pure, and the reference for any faster parser.
 """
@@ -45,6 +45,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Final, Literal
 
 import msgspec
+
+from agent.protocol.line_name import NameTags, has_control_character, name_bytes, split_name_tags
 
 NUMBER_BYTES: Final = b"0123456789.+-eE"
 MAX_NUMBER: Final = 1.7976931348623157e308
@@ -120,17 +122,13 @@ class BadLine(msgspec.Struct, frozen=True):
     reason: Reason
 
 
-NameTags = Literal["influx", "librato", "signalfx"]
 GaugeDeltas = Literal["auto", "signed", "plus", "never"]
 TimerUnit = Literal["ms", "s"]
 
 #: Divisors of values of type `ms`. Division is exact to the last bit, `* 0.001` is not.
 TIMER_DIVISORS: Final[Mapping[TimerUnit, float]] = {"ms": 1.0, "s": 1000.0}
 _TIMER: Final = b"ms"
-_SET: Final = b"s"
 _LAST_DIGIT: Final = ord("9")
-#: Words that are values to others.
-_NUMBER_WORDS: Final = (b"nan", b"inf", b"infinity")
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -254,11 +252,6 @@ def delta_signs(deltas: GaugeDeltas, *, marked: bool) -> bytes:
     return _DELTA_SIGNS[deltas]
 
 
-def has_control_character(text: str) -> bool:
-    """Return whether a character of `text` is of Unicode's category Cc."""
-    return any(c < " " or "\x7f" <= c <= "\x9f" for c in text)
-
-
 def _bad_mix(name: bytes, tags: dict[str, str], rest: bytes) -> Reason | None:
     if tags and b"|#" in rest:
         return Reason.MIXED_TAG_STYLES
@@ -271,33 +264,6 @@ def _weight(text: bytes) -> float | None:
         return None
     weight = 1.0 / rate
     return weight if weight <= MAX_NUMBER else None
-
-
-def split_name_tags(name: bytes, styles: Sequence[NameTags]) -> tuple[bytes, bytes, bool]:
-    """Split a name into the plain name, its tags' text (`k=v,k2=v2`), and False for unmatched brackets.
-
-    Rules and precedence of statsd_exporter:
-
-    1. signalfx: with both a `[` and a `]`, the text between the first `[` and the first `]` is the tags, and
-       the text around them the name; influx and librato are not tried. With only one of them, or with the `]`
-       first (where statsd_exporter panics), everything is name, malformed, and no other style is tried.
-    2. librato and influx: the first `#` (librato) or `,` (influx) ends the name; the rest is tags.
-
-    In all styles tags are separated by `,` and a key ends at the first `=`. A tag without `=`, or without a
-    key or value, is left out and counted. Tags in the name together with a `|#` field refuse the line, unless
-    all tags in the name were left out. A name that consists only of tags is empty.
-    """
-    if "signalfx" in styles:
-        start, end = name.find(b"["), name.find(b"]")
-        if 0 <= start < end:
-            return name[:start] + name[end + 1 :], name[start + 1 : end], True
-        if start >= 0 or end >= 0:
-            return name, b"", False
-    marks = (b"#" if "librato" in styles else b"") + (b"," if "influx" in styles else b"")
-    for position, byte in enumerate(name):
-        if byte in marks:
-            return name[:position], name[position + 1 :], True
-    return name, b"", True
 
 
 def _read_tags(
@@ -388,24 +354,6 @@ def parse_line(
     if not isinstance(head, MetricKey):
         return head
     return _with_values(head, raw, timed[1])
-
-
-def name_bytes(front: bytes, rest: bytes) -> int:
-    """Return the length of the name in `front`, which has a `:`; `front | rest` is the line."""
-    end = front.index(b":")
-    is_set = rest.partition(b"|")[0].partition(b":")[0] == _SET
-    while not is_set:
-        after = front.find(b":", end + 1)
-        if after < 0 or not _is_word(front[end + 1 : after]):
-            break
-        end = after
-    return end
-
-
-def _is_word(part: bytes) -> bool:
-    """Return whether a part between two `:` belongs to the name."""
-    is_name = part.replace(b"_", b"a").isalnum() and not part[:1].isdigit()
-    return is_name and part.lower() not in _NUMBER_WORDS
 
 
 def _missing(colon: bytes, name: bytes, bar: bytes) -> Reason:

@@ -22,12 +22,10 @@ from agent.protocol.line import (
     Limits,
     Line,
     MetricKey,
-    NameTags,
     Skip,
-    name_bytes,
     parse_line,
-    split_name_tags,
 )
+from agent.protocol.line_name import NameTags, name_bytes, split_name_tags
 
 PARTS = st.sampled_from(["a", "b", "c", "a-b", "*"])
 PATTERNS = st.lists(st.lists(PARTS, min_size=1, max_size=4).map(".".join), max_size=12)

@@ -17,7 +17,8 @@ from agent.aggregate.last_values import decode
 from agent.mapping.config_file import parse
 from agent.mapping.mapper import Mapper
 from agent.mapping.rule import Rule
-from agent.protocol.line import GaugeDeltas, Limits, NameTags
+from agent.protocol.line import GaugeDeltas, Limits
+from agent.protocol.line_name import NameTags
 from agent.settings import AgentSettings, AggregateSettings
 from tests.support.cores.packets import PacketMaker
 from tests.support.cores.rows import counters, new_core, take_rows

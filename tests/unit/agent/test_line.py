@@ -17,16 +17,14 @@ from agent.protocol.line import (
     Limits,
     Line,
     MetricKey,
-    NameTags,
     Reason,
     Skip,
     delta_signs,
-    has_control_character,
     number,
     parse_line,
-    split_name_tags,
     split_time,
 )
+from agent.protocol.line_name import NameTags, has_control_character, split_name_tags
 
 LIMITS = Limits()
 C, G, D, S = Kind.COUNTER, Kind.GAUGE, Kind.DISTRIBUTION, Kind.SET
