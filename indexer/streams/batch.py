@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from indexer.receive.messages import Message, MessagesError, parse_each, split
+from indexer.receive.message_fields import Message
+from indexer.receive.messages import MessagesError, parse_each, split
 from indexer.streams.reading_rules import ReadingRules
 from indexer.write.accepted_frame import AcceptedFrame
 
