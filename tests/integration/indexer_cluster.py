@@ -9,11 +9,13 @@ looks at the nodes. A second replica never answers.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ import clickhouse_connect
 import numpy as np
 from clickhouse_connect.driver.client import Client
 
+import indexer.service
 from indexer.clickhouse.schema import GRANULARITIES, complete, migrate
 from indexer.clickhouse.store import Store
 from indexer.deletion.deleter import Deleter, DeletionParts
@@ -28,10 +31,12 @@ from indexer.deletion.deletion_request import DeletionRequest, MetricSeries
 from indexer.diagnosis.check import Surroundings
 from indexer.diagnosis.cluster_checks import CLUSTER
 from indexer.diagnosis.examination import examine
+from indexer.integrity.tables_watch import TablesWatch
 from indexer.intern.cache import LruCache
 from indexer.intern.id_store import ClickHouseIdStore
 from indexer.intern.series import SeriesRegistry
 from indexer.intern.string_indexer import StringIndexer
+from indexer.settings import Settings
 from indexer.write.inserter import Inserter
 from indexer.write.write_gate import WriteGate
 from tests.support.frames import TEN_YEARS, FrameRows, make_frame, unit
@@ -123,6 +128,22 @@ def starts(store: LocalCluster) -> dict[str, object]:
     return found
 
 
+async def completed_by_itself(store: LocalCluster) -> bool:
+    """Return whether a running indexer makes a view again that is lost."""
+    indexer.service.TablesWatch = partial(TablesWatch, every_s=0.05)  # type: ignore[assignment,attr-defined]
+    settings = Settings(cluster="prod", listen="127.0.0.1:0", batching="frame", up=False, retention=TEN_YEARS)
+    service = indexer.service.IndexerService(settings, store)
+    await service.start()
+    store.command("DROP VIEW incoming_sets_1d_view_local SYNC")
+    deadline_s = time.monotonic() + 60
+    there = "SELECT 1 FROM system.tables WHERE name = 'incoming_sets_1d_view_local'"
+    while not (found := store.rows(there)):
+        assert time.monotonic() < deadline_s, "it makes no tables"
+        await asyncio.sleep(0.05)
+    await service.stop()
+    return bool(found)
+
+
 def deleted(store: LocalCluster) -> dict[str, object]:
     """Delete 40 of the 100 series by their ids, in parts; return the result, the rest, and the statements."""
     store.issued.clear()
@@ -160,6 +181,7 @@ def main() -> None:
     (series,) = store.rows("SELECT count(DISTINCT series_id) FROM series")
     (tags,) = store.rows("SELECT count(DISTINCT tag_value) FROM metric_tag_values")
     written = {"counters": totals, "members": members[0], "series": series[0], "tags": tags[0]}
+    found["by_itself"] = asyncio.run(completed_by_itself(store))
     print(json.dumps({"starts": found, "written": written, "deleted": deleted(store)}))
     store.close()
 

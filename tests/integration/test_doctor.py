@@ -11,6 +11,7 @@ import pytest
 import meterhouse
 from indexer.clickhouse.store import Store, open_store
 from indexer.diagnosis.self_test import RESERVED
+from tests.support.redis_server import RedisServer
 
 STEPS = ("catalog", "counters", "gauges", "distributions", "sets", "interrupted", "removed")
 
@@ -58,6 +59,19 @@ def test_a_cluster_that_is_not_there(http_dsn: str, capsys: pytest.CaptureFixtur
     said = _words(capsys.readouterr().out)
     assert "FAILED cluster there is no cluster main" in said
     assert "- Keeper: Configure <zookeeper> on every node" in said.partition("To do:")[2]
+
+
+def test_redis_is_asked(
+    chdb_dsn: str,
+    redis_server: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The one of the settings: it answers, and then it is stopped."""
+    monkeypatch.setenv("METERHOUSE_INDEXER__REDIS_URL", redis_server.url)
+    assert _results(capsys, "--dsn", chdb_dsn)["Redis"] == "passed"
+    redis_server.stop()
+    assert _results(capsys, "--dsn", chdb_dsn)["Redis"] == "failed"
 
 
 def test_no_server(capsys: pytest.CaptureFixture[str]) -> None:

@@ -290,6 +290,24 @@ async def test_a_frame_that_comes_while_the_server_is_away_is_stored_when_it_is_
     assert indexer.total() == 1
 
 
+async def test_a_set_aside_batch_does_not_delay_listening(indexer: Indexer, faults: FaultRules) -> None:
+    """Its INSERT hangs when the next process begins, which listens before any try of it has ended."""
+    await indexer.start(batching="journal", acknowledge_s=0.2)
+    faults.set(FaultRule(b"incoming_counters".hex(), 60))
+    frame = counter_frame({"a": 1.0}, NOW_S)
+    assert (await indexer.send(frame))[0] == 503
+    await until(lambda: indexer.metric("frames_total", outcome="set_aside") == 1)
+    await indexer.stop()
+    faults.set(FaultRule(b"incoming_counters".hex(), how="hang"))
+    await indexer.start(batching="journal", acknowledge_s=0.2)
+    assert not indexer.metric("store_faults_total", fault="away"), "the client waits for 60 s"
+    assert (await indexer.get("/healthz"))[0] == 200
+    assert (await indexer.send(frame))[0] == 503
+    faults.set()
+    await indexer.until_stored(frame)
+    assert indexer.total() == 1
+
+
 async def test_a_server_that_hangs_keeps_readyz_answering(indexer: Indexer, faults: FaultRules) -> None:
     await indexer.start(batching="journal", acknowledge_s=0.2)
     faults.set(FaultRule(how="hang"))

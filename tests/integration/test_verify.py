@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,27 @@ def test_the_short_form_gives_each_statement_what_is_left_of_its_second(
     assert 0 < left_s[0] <= 1
     assert left_s == sorted(left_s, reverse=True)
     StartupCheck(store, Retention(), Metrics(), for_s=-1.0).look()  # its time is over: no error leaves
+
+
+def test_each_start_has_the_short_form(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Some seconds after it; here at once."""
+    monkeypatch.setattr("indexer.integrity.startup_check._AFTER_S", 0.0)
+    with caplog.at_level(logging.INFO, "indexer.integrity.startup_check"):
+        asyncio.run(_started_until(store, lambda: "event=verified whole=" in caplog.text))
+
+
+async def _started_until(store: Store, seen: Callable[[], bool]) -> None:
+    service = IndexerService(Settings(listen="127.0.0.1:0", batching="frame", up=False), store)
+    await service.start()
+    try:
+        deadline = time.monotonic() + 120
+        while not seen():
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
+    finally:
+        await service.stop()
 
 
 def verify(dsn: str, *arguments: str) -> subprocess.CompletedProcess[str]:
