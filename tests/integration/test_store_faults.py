@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from agent.wire.frame import Frame, encode
-from indexer.clickhouse.faults import Fault
+from indexer.clickhouse.faults import FAULTS, Fault
 from indexer.clickhouse.schema import Retention
 from indexer.clickhouse.store import Store, StoreError, open_store
 from indexer.run import run
@@ -39,6 +39,9 @@ CODES = {
     193: "refuses the password",
     497: "all the rights",
     164: "read only",
+    452: "refuses a setting",
+    307: "a limit of the profile",
+    201: "too little memory",
     60: "lacks a table",
     81: "lacks a table",
     33: "damaged data",
@@ -168,6 +171,33 @@ async def test_no_code_of_the_server_ends_a_frame(
             await asyncio.sleep(0.05)
     assert indexer.total() == 2 * len(CODES)
     assert (await indexer.get("/readyz"))[0] == 200
+
+
+async def test_a_constraint_of_a_profile_sets_no_batch_aside(indexer: Indexer, faults: FaultRules) -> None:
+    """An operator has set it, and it concerns all INSERTs: they wait in line until it is gone."""
+    await indexer.start(batching="journal", acknowledge_s=0.2, attempts=1)
+    faults.set(FaultRule(INSERT, 452))
+    frame = counter_frame({"a": 1.0}, NOW_S)
+    deadline = time.monotonic() + 120
+    while (indexer.metric("store_faults_total", fault="settings") or 0) < 3:
+        assert time.monotonic() < deadline
+        assert (await indexer.send(frame))[0] == 503
+    assert (await indexer.get("/readyz"))[0] == 503
+    assert not indexer.metric("frames_total", outcome="set_aside")
+    faults.set()
+    await indexer.until_stored(frame)
+    assert indexer.total() == 1
+
+
+def test_codes_have_the_names_of_clickhouse(migrated_http_dsn: str) -> None:
+    table = Path(__file__).parents[1] / "golden" / "clickhouse_codes.tsv"
+    names = dict(line.split("\t")[:2] for line in table.read_text().splitlines())
+    store = open_store(migrated_http_dsn, pool=1)
+    rows = store.rows("SELECT toString(number), errorCodeToName(toUInt32(number)) FROM numbers(3000)")
+    store.close()
+    assert {code: name for code, name in rows if int(code) in FAULTS} == {
+        str(code): names[str(code)] for code in FAULTS
+    }
 
 
 async def test_the_log_names_address_and_user_once(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 import pytest
 from clickhouse_connect.driver.exceptions import (
@@ -24,6 +25,32 @@ def test_codes_of_operators_and_servers_are_not_blamed_on_a_frame() -> None:
 def test_each_code_has_one_cause() -> None:
     assert len(FAULTS) == len(set(FAULTS))
     assert {fault for fault in Fault if fault not in FAULTS.values()} == {Fault.AWAY, Fault.OTHER}
+
+
+def test_every_code_of_clickhouse_has_the_cause_that_was_decided() -> None:
+    """The table has all codes of ClickHouse 26; a code that it lacks is of no frame either."""
+    table = {}
+    for line in (Path(__file__).parents[2] / "golden" / "clickhouse_codes.tsv").read_text().splitlines():
+        code, _, fault = line.split("\t")
+        table[int(code)] = fault
+    assert len(table) > 600
+    assert {code: fault_of(code).value for code in range(5_000)} == dict.fromkeys(
+        range(5_000), "other"
+    ) | table
+    assert {code for code, fault in table.items() if fault == "bytes"} == {6, 27, 69, 128, 131, 190, 321, 407}
+
+
+def test_a_constraint_of_a_profile_is_the_operators_and_waits_in_line() -> None:
+    for code in (452, 472):
+        fault = fault_of(code)
+        assert (fault, fault.of_one_batch, fault.passes, fault.before_rows) == (
+            Fault.SETTINGS, False, False, True,
+        )  # fmt: skip
+    error = store_error(DatabaseError("x", code=452, name="C"), ServerAddress("h:1", "u"))
+    assert str(error) == (
+        "ClickHouse at h:1 refuses a setting to user 'u': expected a profile without a constraint on it"
+        " (code 452, C)"
+    )
 
 
 @pytest.mark.parametrize(
