@@ -283,6 +283,24 @@ async def test_an_answer_that_is_lost_counts_once(
     assert indexer.total() == 1
 
 
+@pytest.mark.parametrize("batching", ["journal", "frame"])
+async def test_a_code_after_the_insert_counts_once(
+    indexer: Indexer, faults: FaultRules, batching: str
+) -> None:
+    """The rows are stored when the error comes: a quorum, a timeout, codes that are blamed on one batch."""
+    await indexer.start(batching=batching, acknowledge_s=0.2, attempts=1)
+    codes = (319, 241, 60, 321)
+    frames = [counter_frame({f"h{code}": 1.0}, NOW_S, sequence=code) for code in codes]
+    for code, frame in zip(codes, frames, strict=True):
+        faults.set(FaultRule(b"incoming_counters".hex(), code, how="after"))
+        assert (await indexer.send(frame))[0] == 503, code
+        faults.set()
+        await indexer.until_stored(frame)
+    assert indexer.total() == len(codes)
+    assert [await indexer.send(frame) for frame in frames] == [(200, '{"rows":1}', None)] * len(codes)
+    assert indexer.total() == len(codes)
+
+
 async def test_a_frame_whose_batch_waits_since_an_earlier_run_is_answered_when_it_is_stored(
     indexer: Indexer, faults: FaultRules
 ) -> None:

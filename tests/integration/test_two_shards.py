@@ -79,15 +79,25 @@ def test_prometheus_own_files(product: Up, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("counters", "distribution")
 def test_a_user_who_may_send_no_settings_gets_the_same(product: Up, tmp_path: Path) -> None:
     """With `readonly = 1`: lists of ids are inside the text, and no shard gets settings."""
+    _answers_as(product, tmp_path, "readonly=1,max_threads=1")
+
+
+@pytest.mark.usefixtures("counters", "distribution")
+def test_a_profile_that_leaves_shards_out_changes_nothing(product: Up, tmp_path: Path) -> None:
+    """Every statement sends its own value: else the rows of a series on the other shard would be missing."""
+    _answers_as(product, tmp_path, "optimize_skip_unused_shards=1")
+
+
+def _answers_as(product: Up, folder: Path, profile: str) -> None:
+    """Compare the answers of an API whose user has this profile with those of the product's."""
     assert isinstance(product, ShardedUp)
-    dsn = as_profiled(product.sharded_dsn, "readonly=1,max_threads=1")
-    start = Starter(tmp_path)
+    start = Starter(folder)
     try:
-        bare = Services(start, dsn).api({})
+        other = Services(start, as_profiled(product.sharded_dsn, profile)).api({})
         for query in QUERIES:
             at = {"query": query, "start": BEGIN + 3_600, "end": BEGIN + 36_000, "step": 3_600}
             wanted = product.api.data("query_range", **at)
             assert wanted["result"], query
-            assert bare.data("query_range", **at) == wanted, query
+            assert other.data("query_range", **at) == wanted, query
     finally:
         start.clear()

@@ -11,8 +11,8 @@ Files of a request are its external tables. The data of an INSERT goes to the en
 would end at the first empty line or semicolon.
 
 It fails as it is told: `FaultRules.set` posts rules to /faults. A statement that has the `match` of a rule in
-its text or data is answered with the rule's code (perhaps after rows), hangs while the rule lasts, or loses
-its answer. GET /counts tells how many INSERTs it got, also by user and table.
+its text or data is answered with the rule's code (perhaps after rows, or when it is executed), hangs while
+the rule lasts, or loses its answer. GET /counts tells how many INSERTs it got, also by user and table.
 
 python -m tests.support.clickhouse_http DIRECTORY [PORT [CONFIG]]    prints the port it listens on
 
@@ -91,14 +91,22 @@ class FaultRule:
     """The fate of statements with `match` (hex of bytes; empty: every statement but /ping's).
 
     `how`: "code" answers `code`; "late" does so after the first rows, of which the status 200 is sent already
-    where the request does not wait for the end; "hang" gives no answer while the rule lasts; "lose" executes
-    the statement and closes the connection.
+    where the request does not wait for the end; "after" does so when the statement is executed; "hang" gives
+    no answer while the rule lasts; "lose" executes the statement and closes the connection.
     """
 
     match: str = ""
     code: int = 0
     name: str = "SOME_ERROR"
     how: str = "code"
+
+    def answer(self, values: Mapping[str, str]) -> web.Response:
+        """Return the error that answers a request with these parameters."""
+        headers = {"X-ClickHouse-Exception-Code": str(self.code)}
+        text = f"Code: {self.code}. DB::Exception: {values.get('query', '')[:100]}. ({self.name})"
+        if self.how == "late" and values.get("wait_end_of_query") != "1":
+            return web.Response(text=f"ch-1a\t0\n{text}")
+        return web.Response(text=text, status=500, headers=headers)
 
 
 class FaultRules:
@@ -168,12 +176,10 @@ class Server:
         while (rule := self._rule(*texts)) is not None and rule.how == "hang":
             await self._changed.wait()
         if rule is not None and rule.how in ("code", "late"):
-            headers = {"X-ClickHouse-Exception-Code": str(rule.code)}
-            text = f"Code: {rule.code}. DB::Exception: {values.get('query', '')[:100]}. ({rule.name})"
-            if rule.how == "late" and values.get("wait_end_of_query") != "1":
-                return web.Response(text=f"ch-1a\t0\n{text}")
-            return web.Response(text=text, status=500, headers=headers)
+            return rule.answer(values)
         answer = await asyncio.to_thread(self._run, values, files, body, profile, strict)
+        if rule is not None and rule.how == "after":
+            return rule.answer(values)
         if rule is not None and request.transport is not None:  # the answer is lost
             request.transport.close()
         return answer
