@@ -66,6 +66,10 @@ class ShimMetrics:
             " receiver; given_up (others were taken); skipped as too late.",
             ["sink", "outcome"],
         )
+        self.clock_ahead = gauge(
+            "meterhouse_shim_clock_ahead_seconds",
+            "How far the machine's clock is ahead of the indexers', whose time ticks follow; 0 within 2 s.",
+        )
         self.leases = gauge("meterhouse_shim_leases", "Leases that this process holds, to evaluate ticks.")
         self.lease_failures = counter(
             "meterhouse_shim_lease_failures",

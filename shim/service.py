@@ -227,7 +227,9 @@ class ShimService:
             explorer=MetadataQueries(queries.catalog, settings),
             languages=queries.languages,
             rules=work.rules,
-            subscriptions=SubscriptionBook(store, write, settings.max_query_bytes, webhooks=webhooks),
+            subscriptions=SubscriptionBook(
+                store, write, settings.max_query_bytes, queries.clock.now_s, webhooks
+            ),
             gate=TenantResolver(settings.tenancy),
             proxy=proxy,
             pages=WebPageRules(self.host, settings.http.allowed_hosts),
@@ -235,7 +237,7 @@ class ShimService:
             metrics=self.metrics,
             turns=slots,
             pool=pool,
-            now_ms=lambda: time.time_ns() // 1_000_000,
+            now_ms=lambda: int(queries.clock.now_s() * 1000),
             started_ms=time.time_ns() // 1_000_000,
             ping=lambda: store.command("SELECT 1"),
             notices=self._notices,

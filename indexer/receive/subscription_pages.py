@@ -17,7 +17,7 @@ from indexer.http.paths import SUBSCRIPTIONS
 from indexer.metrics import Metrics
 from indexer.receive.answers import error_answer, grant_of, json_answer
 from indexer.subscriptions.messages_of_subscriptions import SubscriptionWrites
-from indexer.subscriptions.subscription_rows import TooManySubscriptionsError
+from indexer.subscriptions.subscription_rows import TickAheadError, TooManySubscriptionsError
 from indexer.write.errors import Unavailable
 
 
@@ -51,6 +51,9 @@ class SubscriptionPages:
         except TooManySubscriptionsError as e:
             self._metrics.refused.labels(reason="subscriptions").inc()
             return error_answer(429, str(e))
+        except TickAheadError as e:
+            self._metrics.refused.labels(reason="tick_ahead").inc()
+            return error_answer(409, str(e))
         except StoreError as e:
             self._metrics.store_failed(e)
             raise Unavailable(f"subscriptions: {e.told}", retry_after_s=5) from e

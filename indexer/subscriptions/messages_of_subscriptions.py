@@ -65,15 +65,25 @@ class SentTick(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SubscriptionWrites(msgspec.Struct, frozen=True, kw_only=True):
-    """A message of a shim: definitions, results and the progress of webhooks to store."""
+    """A message of a shim: definitions, results and the progress of webhooks to store.
+
+    `ahead`: subscriptions with ticks that have not come, of a clock that was ahead, to forget these.
+    """
 
     put: Annotated[list[Subscription], Meta(max_length=1)] = []
     remove: Annotated[list[Subscription], Meta(max_length=1)] = []
     results: Annotated[list[TickResult], Meta(max_length=10_000)] = []
     sent: Annotated[list[SentTick], Meta(max_length=10_000)] = []
+    ahead: Annotated[list[SentTick], Meta(max_length=10_000)] = []
+
+    @property
+    def latest_s(self) -> int:
+        """The latest tick with a result, or that a webhook has."""
+        ticks: list[TickResult | SentTick] = [*self.results, *self.sent]
+        return max((one.tick_s for one in ticks), default=0)
 
     def projects(self) -> set[tuple[int, int | None]]:
         """Return every org and project that is written to; None: all projects of the org."""
-        ticks: list[TickResult | SentTick] = [*self.results, *self.sent]
+        ticks: list[TickResult | SentTick] = [*self.results, *self.sent, *self.ahead]
         definitions = {(one.org_id, one.project) for one in (*self.put, *self.remove)}
         return definitions | {(one.org_id, one.project_id or None) for one in ticks}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
@@ -10,13 +12,18 @@ import numpy as np
 
 from indexer.clickhouse.native_format import ColumnData
 from indexer.clickhouse.schema.subscription_tables import RESULTS, SENT, SUBSCRIPTIONS
-from indexer.clickhouse.store import Store
+from indexer.clickhouse.sql_quoting import quote_text
+from indexer.clickhouse.store import Store, StoreError
+from indexer.deletion.deletion_request import DeletionBusyError
+from indexer.deletion.mutations import Mutations
 from indexer.subscriptions.messages_of_subscriptions import (
     SentTick,
     Subscription,
     SubscriptionWrites,
     TickResult,
 )
+
+_log: Final = logging.getLogger("indexer.subscriptions")
 
 _COLUMNS: Final = (
     "org_id, project_id, id, dataset, entity, query, time_window_s, resolution_s, since_s, webhook"
@@ -27,8 +34,18 @@ _MAX_READ: Final = 100_000
 _END_S: Final = 2**32 - 1
 
 
+#: How far a tick may lie ahead of the indexer's clock.
+_SLACK_S: Final = 60
+#: Seconds to wait until rows are deleted.
+_DELETED_S: Final = 30.0
+
+
 class TooManySubscriptionsError(ValueError):
     """An org has as many subscriptions as it may have."""
+
+
+class TickAheadError(ValueError):
+    """A tick has not come: the clock of the shim is ahead."""
 
 
 class SubscriptionWriter:
@@ -46,8 +63,16 @@ class SubscriptionWriter:
     def __call__(self, writes: SubscriptionWrites) -> None:
         """Store a message; all of it is stored when this returns.
 
-        Raises StoreError, TooManySubscriptionsError.
+        Raises StoreError, TooManySubscriptionsError, TickAheadError.
         """
+        now_s = self._now_ms() // 1000
+        if writes.latest_s > now_s + _SLACK_S:
+            raise TickAheadError(
+                f"results: a tick {writes.latest_s - now_s} s ahead of the indexer's clock: expected at most"
+                f" {_SLACK_S} s; set the clock of the shim or of this indexer right"
+            )
+        if writes.ahead:
+            self._forget(writes.ahead, now_s)
         with self._lock:
             for one in writes.put:
                 others = {s.id for s in read_subscriptions(self._store, one.org_id)} - {one.id}
@@ -64,6 +89,34 @@ class SubscriptionWriter:
         if writes.sent:
             self._store.insert(SENT, _tick_rows(writes.sent))
 
+    def _forget(self, of: Sequence[SentTick], now_s: int) -> None:
+        """Delete results and progress of ticks that have not come. Raises StoreError.
+
+        A webhook had all results that are left: its progress is the last of them.
+        """
+        found = read_ticks_ahead(self._store, of, now_s)
+        of = [one for one in of if one.id in found]
+        if not of:
+            return
+        sent, left = _last_ticks(self._store, SENT, of), _last_ticks(self._store, RESULTS, of, now_s)
+        keys = ", ".join(f"({one.org_id}, {one.project_id}, {quote_text(one.id)})" for one in of)
+        where = f"(org_id, project_id, id) IN ({keys}) AND tick_s > {now_s}"
+        mutations = Mutations(self._store, f"ahead-{uuid.uuid4().hex}")
+        try:
+            for table in (RESULTS, SENT):
+                mutations.begin(table, where)
+            mutations.wait(_DELETED_S)
+        except DeletionBusyError as e:
+            raise StoreError(f"results ahead of the clock: {e}", retryable=True) from e
+        again = [
+            SentTick(org_id=one.org_id, project_id=one.project_id, id=one.id, tick_s=left[one.id])
+            for one in of
+            if sent.get(one.id, 0) > now_s and one.id in left
+        ]
+        if again:
+            self._store.insert(SENT, _tick_rows(again))
+        _log.warning("event=results_ahead_deleted subscriptions=%d text=a clock was ahead", len(of))
+
     def _note(self, one: Subscription, *, removed: bool) -> None:
         row: Mapping[str, ColumnData] = {
             "org_id": np.array([one.org_id], np.uint32),
@@ -77,10 +130,19 @@ class SubscriptionWriter:
             "since_s": np.array([one.since_s], np.uint32),
             "webhook": [one.webhook],
             "removed": np.array([removed], np.uint8),
-            # A removal replaces a definition of the same millisecond, and of a clock a little ahead.
-            "noted_ms": np.array([self._now_ms() + removed * 60_000], np.uint64),
+            "noted_ms": np.array([self._noted_ms(one)], np.uint64),
         }
         self._store.insert(SUBSCRIPTIONS, row)
+
+    def _noted_ms(self, one: Subscription) -> int:
+        """Return the time of a row that replaces those noted before, also by a clock that was ahead."""
+        key = {"org": one.org_id, "project": one.project_id, "id": one.id}
+        ((last_ms,),) = self._store.rows(
+            f"SELECT max(noted_ms) FROM {SUBSCRIPTIONS} WHERE org_id = {{org:UInt32}}"
+            " AND project_id = {project:UInt32} AND id = {id:String}",
+            key,
+        )
+        return max(self._now_ms(), int(last_ms) + 1)
 
 
 def _result_rows(results: Sequence[TickResult], now_ms: int) -> Mapping[str, ColumnData]:
@@ -122,16 +184,31 @@ def read_sent_ticks(store: Store, of: Iterable[Subscription]) -> Mapping[str, in
     return _last_ticks(store, SENT, of)
 
 
+def read_ticks_ahead(store: Store, of: Sequence[Subscription | SentTick], now_s: int) -> Mapping[str, int]:
+    """Return the last tick that has not come and yet has a result, or is sent, by the ids of subscriptions.
+
+    Raises StoreError.
+    """
+    return {**_last_ticks(store, SENT, of, after_s=now_s), **_last_ticks(store, RESULTS, of, after_s=now_s)}
+
+
 def _last_ticks(
-    store: Store, table: str, of: Iterable[Subscription], until_s: int = _END_S
+    store: Store,
+    table: str,
+    of: Iterable[Subscription | SentTick],
+    until_s: int = _END_S,
+    *,
+    after_s: int = 0,
 ) -> Mapping[str, int]:
     projects = {one.id: (one.org_id, one.project_id) for one in of}
     rows = store.rows(
         f"SELECT org_id, project_id, id, max(tick_s) FROM {table} WHERE org_id IN {{orgs:Array(UInt32)}}"
-        " AND id IN {ids:Array(String)} AND tick_s <= {until:UInt32} GROUP BY org_id, project_id, id",
+        " AND id IN {ids:Array(String)} AND tick_s > {after:UInt32} AND tick_s <= {until:UInt32}"
+        " GROUP BY org_id, project_id, id",
         {
             "orgs": sorted({org for org, _ in projects.values()}),
             "ids": list(projects),
+            "after": after_s,
             "until": until_s,
         },
     )

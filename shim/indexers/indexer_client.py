@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
@@ -19,10 +20,11 @@ _MAX_ANSWER_BYTES: Final = 64 << 10
 
 
 class IndexerAnswer(NamedTuple):
-    """The status and body of an answer."""
+    """The status and body of an answer. `time_s`: the middle of the second that its `Date` names."""
 
     status: int
     body: bytes
+    time_s: float | None = None
 
 
 class IndexerClient:
@@ -57,7 +59,8 @@ class IndexerClient:
         try:
             connection.request(method, f"{parts.path.rstrip('/')}{path}", body, headers)
             response = connection.getresponse()
-            return IndexerAnswer(response.status, response.read(max_bytes))
+            found = response.read(max_bytes)
+            return IndexerAnswer(response.status, found, _time_s(response.getheader("Date")))
         finally:
             connection.close()
 
@@ -70,6 +73,13 @@ class IndexerClient:
         if not is_one_line(token):
             raise ValueError("token: expected one line of text")
         return {"Authorization": f"Bearer {token}"}
+
+
+def _time_s(date: str | None) -> float | None:
+    try:
+        return parsedate_to_datetime(date).timestamp() + 0.5 if date else None
+    except ValueError:
+        return None
 
 
 def _connection(

@@ -16,6 +16,8 @@ from shim.catalog import Catalog
 from shim.engine.engine import QueryEngine
 from shim.engine.live_edge import LiveEdge, TableAgents
 from shim.engine.retention_eras import RetentionEras
+from shim.indexers.indexer_client import IndexerClient
+from shim.indexers.indexer_clock import IndexerClock
 from shim.metrics import ShimMetrics
 from shim.parts.local_indexer import LocalIndexer
 from shim.read.cell_cache.setup import CellCache
@@ -25,7 +27,7 @@ from shim.snql.service import Languages
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryParts:
-    """The parts over one store. `settings` have the retention that its rows have."""
+    """The parts over one store. `settings` have the retention that its rows have, `clock` the present."""
 
     settings: ShimSettings
     store: Store
@@ -35,6 +37,7 @@ class QueryParts:
     edge: LiveEdge
     engine: QueryEngine
     languages: Languages
+    clock: IndexerClock
 
 
 async def open_query_parts(
@@ -51,12 +54,18 @@ async def open_query_parts(
     settings = msgspec.structs.replace(settings, retention=eras.retention())
     catalog = Catalog(store, settings, indexer.version, metrics, changes=indexer.changes)
     cells = _cells(store, settings, indexer, metrics)
+    alone = indexer.subscribe is not None or not settings.indexers.urls
+    clock = IndexerClock(None if alone else IndexerClient(settings.indexers), metrics)
+    ends.push_async_callback(asyncio.to_thread, clock.close)
+    clock.start()
     agents = indexer.agents
     if agents is None and not store.embedded:
-        agents = table = TableAgents(store)
+        agents = table = TableAgents(store, clock.now_s)
         ends.push_async_callback(asyncio.to_thread, table.close)
     edge = LiveEdge(settings.settle_s, agents)
-    engine = QueryEngine(store, catalog, settings, blocks=cells, edge=edge, eras=eras.present)
+    engine = QueryEngine(
+        store, catalog, settings, blocks=cells, edge=edge, eras=eras.present, now_s=clock.now_s
+    )
     ends.push_async_callback(asyncio.to_thread, engine.close)
     return QueryParts(
         settings=settings,
@@ -67,6 +76,7 @@ async def open_query_parts(
         edge=edge,
         engine=engine,
         languages=Languages(engine, catalog, settings),
+        clock=clock,
     )
 
 

@@ -64,11 +64,12 @@ class TickWork:
         lease = open_lease(settings.lease, self._metrics)
         ends.push_async_callback(lease.close)
         ends.push_async_callback(self.rules.stop)
-        self.rules.start(self.notifier, lease, self._url, self._notices)
+        clock = self._queries.clock
+        self.rules.start(self.notifier, lease, self._url, self._notices, clock.now_s, clock.told_s)
         reloads.add("rules", self.rules.reload)
         reloads.add("alertmanagers", self.notifier.reload)
         if write is not None and settings.subscriptions.evaluate:
-            jobs = SubscriptionJobs(self._queries.store, write, settings, self._metrics, lease, pool)
+            jobs = SubscriptionJobs(self._queries.store, write, settings, self._metrics, lease, pool, clock)
             ends.push_async_callback(_cancel, jobs.start(self._queries.languages, self._queries.edge))
 
 

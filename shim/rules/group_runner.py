@@ -170,8 +170,9 @@ class GroupRunner:
         now_s = self.parts.now_s()
         if self.retry_at_s > now_s + max(self.step_s, _MAX_WAIT_S):
             self.retry_at_s = 0.0
-        if self.last_s is not None and self.last_s > now_s + self.step_s:
-            _log.warning("event=clock_set_back group=%s last_tick=%d", self.key, self.last_s)
+        last_s = max(self.last_s or 0, self.alerted_s, self.unsent.tick_s if self.unsent else 0)
+        if last_s > now_s + self.step_s:
+            _log.warning("event=clock_set_back group=%s last_tick=%d", self.key, last_s)
             self.forget()
         if self.schedule.since_s > now_s + self.step_s:
             self.schedule = replace(self.schedule, since_s=int(now_s))

@@ -82,8 +82,12 @@ class RuleBackfill:
         return BackfillPart(counts["stored"], counts["known"], samples, before + done, total, place)
 
     def ticks(self, runner: GroupRunner) -> range:
-        """Return the ticks of a group: no later than the last that was evaluated, or than it was loaded."""
-        end_s = min(self.end_s, runner.since_s if runner.last_s is None else runner.last_s)
+        """Return the ticks of a group: no later than the last that was evaluated, or than it was loaded.
+
+        None has yet to come: its results would take the place of the right ones.
+        """
+        last_s = runner.since_s if runner.last_s is None else runner.last_s
+        end_s = min(self.end_s, last_s, int(runner.parts.now_s()))
         first_s = runner.schedule.last_at(self.start_s) + runner.step_s
         return range(first_s, end_s + 1, runner.step_s)
 

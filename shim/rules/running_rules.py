@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from shim.engine.api import Engine
 from shim.engine.live_edge import LiveEdge
 from shim.indexers.indexer_client import IndexerClient
-from shim.indexers.message_writes import StoreMessages, TakeMessages, local_messages, remote_messages
+from shim.indexers.message_writes import (
+    Stored,
+    StoreMessages,
+    TakeMessages,
+    local_messages,
+    remote_messages,
+)
 from shim.metrics import ShimMetrics
 from shim.model.tenancy import Tenant
 from shim.notify.server_notices import ServerNotices
@@ -58,8 +65,19 @@ class RunningRules:
         self._task: asyncio.Task[None] | None = None
         self.evaluator: RuleEvaluator | None = None
 
-    def start(self, sink: AlertSink, lease: Lease, external_url: str, notices: ServerNotices) -> None:
-        """Begin to load and evaluate, in the running loop."""
+    def start(
+        self,
+        sink: AlertSink,
+        lease: Lease,
+        external_url: str,
+        notices: ServerNotices,
+        now_s: Callable[[], float] = time.time,
+        told_s: Callable[[], float] = time.time,
+    ) -> None:
+        """Begin to load and evaluate, in the running loop.
+
+        `now_s` is the time of ticks. `told_s` raises Unavailable while it may be wrong: nothing is stored.
+        """
         of = self._settings.rules
         if not of.path:
             return
@@ -70,11 +88,12 @@ class RunningRules:
         parts = RunnerParts(
             of,
             QueryPlace(*self._place_of, templates, of.timeout_s, self._slow_slots, of.max_series),
-            self._writes(writes),
+            _once_told(told_s, self._writes(writes)),
             sink,
             lease,
             self._metrics,
             External(self._settings.external_labels, external_url),
+            now_s,
             settle_s=self._settings.settle_s,
         )
         directory = RuleDirectory(of.path, self._single, limits=of)
@@ -114,3 +133,13 @@ class RunningRules:
         if self._take is not None:
             return local_messages(self._take)
         return remote_messages(IndexerClient(self._settings.indexers), pool)
+
+
+def _once_told(told_s: Callable[[], float], store: StoreMessages) -> StoreMessages:
+    """Return writes that wait until the time of ticks is known. Raises as `told_s` does."""
+
+    async def checked(body: bytes, key: str) -> Stored:
+        told_s()
+        return await store(body, key)
+
+    return checked

@@ -16,7 +16,7 @@ import msgspec
 from indexer.clickhouse.store import StoreError
 from indexer.http.paths import SUBSCRIPTIONS
 from indexer.subscriptions.messages_of_subscriptions import SubscriptionWrites
-from indexer.subscriptions.subscription_rows import TooManySubscriptionsError
+from indexer.subscriptions.subscription_rows import TickAheadError, TooManySubscriptionsError
 from shim.indexers.indexer_client import IndexerClient
 from shim.model.errors import BadData, Unavailable
 
@@ -38,6 +38,8 @@ def local_writes(subscribe: Callable[[SubscriptionWrites], None]) -> Write:
             subscribe(writes)
         except TooManySubscriptionsError as e:
             raise BadData(str(e)) from None
+        except TickAheadError as e:
+            raise Unavailable(str(e)) from None
         except StoreError as e:
             raise Unavailable(f"the subscription cannot be stored: {e.told}") from e
 

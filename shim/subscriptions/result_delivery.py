@@ -1,6 +1,7 @@
 """Delivers stored results to a sink, in the order of their ticks, from the sink's own position on.
 
 The table of results has the first result of a tick, whichever shim wrote it. So all shims deliver the same.
+Positions are compared with the indexers' time (shim/indexers/indexer_clock.py), not with that of each shim.
 Subscriptions are delivered side by side. Those of one org take a few places, so that receivers that hang
 delay their own org alone.
 """
@@ -42,7 +43,7 @@ _FAILURES: Final = (StoreError, QueryError, SinkAwayError)
 
 @dataclass(slots=True)
 class ResultDelivery:
-    """Runs in one event loop; blocking calls run in `pool`. `now_s` is the wall clock."""
+    """Runs in one event loop; blocking calls run in `pool`. `now_s`: the time of ticks."""
 
     store: Store
     sink: ResultSink

@@ -2,12 +2,14 @@
 
 A script adds an entry and notes its tick in one step, so a repeated call, and that of another shim, adds
 nothing. Ids of entries begin with the millisecond of the tick. A tick that is later than others of the
-stream has the millisecond of the last entry: a stream's ids only grow.
+stream has the millisecond of the last entry: a stream's ids only grow. A last tick that has not come is of a
+clock that was ahead: it does not count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import ClassVar, Final
 
@@ -24,9 +26,10 @@ from shim.subscriptions.result_sink import SinkAwayError, StoredResult
 from shim.subscriptions.subscription_book import public_id
 
 #: KEYS: the stream, and the last tick of each subscription. ARGV: subscription, entries to keep, the oldest
-#: tick to remember, then ticks and documents. Returns the number of entries added.
+#: tick to remember, the present, then ticks and documents. Returns the number of entries added.
 _ADD: Final = """
 local last = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]) or '-1')
+if last > tonumber(ARGV[4]) then last = -1 end
 local ms, number = -1, 0
 if redis.call('EXISTS', KEYS[1]) == 1 then
   local info = redis.call('XINFO', 'STREAM', KEYS[1])
@@ -38,7 +41,7 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
   end
 end
 local added = 0
-for i = 4, #ARGV, 2 do
+for i = 5, #ARGV, 2 do
   local tick = tonumber(ARGV[i])
   if tick > last then
     if tick * 1000 > ms then
@@ -66,11 +69,17 @@ _REMEMBERED_S: Final = (RESULT_DAYS + 2) * 86_400
 
 
 class ResultStream:
-    """A stream of one Redis; used in one event loop."""
+    """A stream of one Redis; used in one event loop. `now_s` is the wall clock."""
 
     name: ClassVar[str] = "stream"
 
-    def __init__(self, settings: SubscriptionSettings, metrics: ShimMetrics) -> None:
+    def __init__(
+        self,
+        settings: SubscriptionSettings,
+        metrics: ShimMetrics,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        self._now_s = now_s
         self._key = settings.stream
         self._ticks = f"{settings.stream}:ticks"
         self._entries = settings.stream_entries
@@ -105,7 +114,8 @@ class ResultStream:
         for part in _parts(results):
             pairs = [text for one in part for text in (str(one.tick_s), one.document)]
             oldest_s = part[0].tick_s - _REMEMBERED_S
-            arguments: list[str | int] = [public_id(of), self._entries, oldest_s, *pairs]
+            present_s = max(int(self._now_s()), part[-1].tick_s)
+            arguments: list[str | int] = [public_id(of), self._entries, oldest_s, present_s, *pairs]
             with _away():
                 added = await self._redis.eval(_ADD, 2, self._key, self._ticks, *arguments)
             count = self._metrics.subscription_deliveries.labels

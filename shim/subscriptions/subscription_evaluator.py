@@ -2,7 +2,7 @@
 
 Owns when a tick is evaluated. A tick has one result however many shims evaluate it: the table of results
 keeps one row per subscription and tick. The last stored tick says where to go on after a restart. Ticks ahead
-of a clock that was set back do not count: they are evaluated again when they come.
+of a clock that was set back do not count: the indexer forgets them, and they are evaluated when they come.
 """
 
 from __future__ import annotations
@@ -17,8 +17,17 @@ from functools import partial
 from typing import Final, TypeVar
 
 from indexer.clickhouse.store import Store, StoreError
-from indexer.subscriptions.messages_of_subscriptions import Subscription, SubscriptionWrites, TickResult
-from indexer.subscriptions.subscription_rows import read_last_ticks, read_subscriptions
+from indexer.subscriptions.messages_of_subscriptions import (
+    SentTick,
+    Subscription,
+    SubscriptionWrites,
+    TickResult,
+)
+from indexer.subscriptions.subscription_rows import (
+    read_last_ticks,
+    read_subscriptions,
+    read_ticks_ahead,
+)
 from shim.engine.api import QueryOptions
 from shim.engine.live_edge import LiveEdge
 from shim.metrics import ShimMetrics
@@ -47,11 +56,13 @@ _TICKS: Final = 100
 _BYTES: Final = 4 << 20
 #: Subscriptions whose last ticks are read by one statement.
 _IDS: Final = 1_000
+#: Seconds between two looks for ticks that have not come.
+_AHEAD_EVERY_S: Final = 30.0
 
 
 @dataclass(slots=True)
 class SubscriptionEvaluator:
-    """Runs in one event loop; blocking calls run in `pool`. `now_s` is the wall clock.
+    """Runs in one event loop; blocking calls run in `pool`. `now_s`: the time of ticks; `steady_s`: no steps.
 
     Of several shims the one with the lease evaluates a subscription.
     """
@@ -65,6 +76,8 @@ class SubscriptionEvaluator:
     pool: Executor | None = None
     lease: Lease = field(default_factory=SoleEvaluator)
     now_s: Callable[[], float] = time.time
+    steady_s: Callable[[], float] = time.monotonic
+    _looked_s: float = float("-inf")
     _last: dict[str, int] = field(default_factory=dict)
     _since: dict[str, int] = field(default_factory=dict)  # of those made while the clock was ahead
 
@@ -95,6 +108,7 @@ class SubscriptionEvaluator:
         found = read_subscriptions(self.store)
         self.metrics.subscriptions.set(len(found))
         self._follow_clock(found)
+        self._forget_ahead([of for of in found if lease_key(of) in held])
         complete = {tenant: self._complete_s(tenant) for tenant in {_tenant(of) for of in found}}
         found = [of for of in found if lease_key(of) in held]
         pending = [of for of in found if self._ticks(of, complete[_tenant(of)]).ticks]
@@ -111,8 +125,29 @@ class SubscriptionEvaluator:
         self._last = {id_: tick_s for id_, tick_s in last.items() if tick_s <= now_s}
         if len(self._last) < len(last):
             _log.warning("event=clock_set_back subscriptions=%d", len(last) - len(self._last))
+            self._looked_s = float("-inf")
         ahead = [of for of in found if of.since_s > now_s]
         self._since = {of.id: min(now_s, self._since.get(of.id, now_s)) for of in ahead}
+
+    def _forget_ahead(self, held: Sequence[Subscription]) -> None:
+        """Let the indexer forget ticks that have not come, of a clock that was ahead.
+
+        Raises StoreError, QueryError.
+        """
+        if self.steady_s() - self._looked_s < _AHEAD_EVERY_S:
+            return
+        now_s = int(self.now_s())
+        for at in range(0, len(held), _IDS):
+            asked = held[at : at + _IDS]
+            found = read_ticks_ahead(self.store, asked, now_s)
+            ahead = [
+                SentTick(org_id=of.org_id, project_id=of.project_id, id=of.id, tick_s=found[of.id])
+                for of in asked
+                if of.id in found
+            ]
+            if ahead:
+                self.write(SubscriptionWrites(ahead=ahead))
+        self._looked_s = self.steady_s()
 
     def _ticks(self, of: Subscription, complete_s: int) -> DueTicks:
         every = Schedule(of.resolution_s, self._since.get(of.id, of.since_s))

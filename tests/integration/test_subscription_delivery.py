@@ -8,7 +8,7 @@ import hmac
 import json
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,12 @@ from aiohttp import web
 
 from indexer.clickhouse.schema import Retention
 from indexer.clickhouse.store import Store
-from indexer.subscriptions.messages_of_subscriptions import Subscription, SubscriptionWrites, TickResult
+from indexer.subscriptions.messages_of_subscriptions import (
+    SentTick,
+    Subscription,
+    SubscriptionWrites,
+    TickResult,
+)
 from indexer.subscriptions.subscription_rows import SubscriptionWriter
 from shim.metrics import ShimMetrics
 from shim.model.errors import BadData
@@ -34,6 +39,7 @@ from shim.subscriptions.result_webhooks import ResultWebhooks
 from shim.subscriptions.webhook_rules import WebhookRules
 from shim.ticks.lease import SoleEvaluator
 from tests.support.redis_server import RedisServer
+from tests.support.told_time import skewed_clock
 from tests.support.worlds import embedded
 
 T: Final = int(time.time()) // 60 * 60 - 3_600
@@ -95,7 +101,10 @@ def w(chdb_path: Path) -> Iterator[World]:
 class Stream:
     """A reader of the stream, and sinks of several shims."""
 
-    def __init__(self, server: RedisServer, metrics: ShimMetrics) -> None:
+    def __init__(
+        self, server: RedisServer, metrics: ShimMetrics, now_s: Callable[[], float] = time.time
+    ) -> None:
+        self._now_s = now_s
         self._settings = SubscriptionSettings(stream_url=server.url, stream="results")
         self._metrics = metrics
         self._redis: Any = redis.Redis.from_url(server.url, decode_responses=True)
@@ -110,7 +119,7 @@ class Stream:
         self._redis.close()
 
     def sink(self) -> ResultStream:
-        self._sinks.append(ResultStream(self._settings, self._metrics))
+        self._sinks.append(ResultStream(self._settings, self._metrics, self._now_s))
         return self._sinks[-1]
 
     def entries(self) -> list[tuple[str, dict[str, str]]]:
@@ -173,6 +182,23 @@ async def test_only_the_latest_of_late_results_are_delivered(w: World, redis_ser
         await shim.round()
         assert stream.ticks(of) == [1, 2, *range(16, 21)]
         assert w.counted("stream", "skipped") == 13
+
+
+async def test_the_stream_goes_on_after_a_clock_that_was_ahead(w: World, redis_server: RedisServer) -> None:
+    async with Stream(redis_server, w.metrics, lambda: w.now_s) as stream:
+        of = w.subscribe(1)
+        w.now_s = T + 3_600 + 5.0
+        w.evaluated(of, range(58, 61))
+        await w.delivery(stream.sink()).round()
+        w.now_s = T + 60 + 5.0
+        shim = w.delivery(stream.sink())
+        await shim.round()
+        for number in (2, 3):
+            w.now_s += 60
+            w.evaluated(of, range(number, number + 1))
+            await shim.round()
+            await w.delivery(stream.sink()).round()
+        assert stream.ticks(of) == [58, 59, 60, 2, 3]
 
 
 # ---------------------------------------------------------------- webhooks
@@ -294,6 +320,44 @@ async def test_a_clock_that_was_ahead_stops_no_delivery(w: World) -> None:
             w.evaluated(of, range(3, 4))
             await shim.round()
         assert receiver.ticks(of) == [58, 59, 60, 2, 3]
+
+
+async def test_progress_of_a_clock_that_was_ahead_is_forgotten(w: World) -> None:
+    """A shim that starts later sends each later result once, and none again."""
+    async with _receiver() as receiver, _webhooks(w, "127.0.0.1:*") as sink:
+        of = w.subscribe(1, receiver.url)
+        receiver.keys = {of.id: sink.rules.key(of.id)}
+        w.now_s = T + 60 + 5.0
+        w.evaluated(of, range(1, 2))
+        await w.delivery(sink).round()
+        w.now_s = T + 3_600 + 5.0
+        w.evaluated(of, range(58, 61))
+        await w.delivery(sink).round()
+        w.now_s = T + 120 + 5.0
+        w.write(SubscriptionWrites(ahead=[SentTick(org_id=1, project_id=2, id=of.id, tick_s=T + 3_600)]))
+        w.evaluated(of, range(2, 3))
+        w.now_s += 60
+        await w.delivery(sink).round()
+        w.evaluated(of, range(3, 4))
+        await w.delivery(sink).round()
+        assert receiver.ticks(of) == [1, 58, 59, 60, 2, 3]
+
+
+async def test_shims_whose_clocks_differ_deliver_each_result_once(w: World) -> None:
+    """A lease moves between shims that are an hour late, right, and two days ahead."""
+    async with _receiver() as receiver, _webhooks(w, "127.0.0.1:*") as sink:
+        of = w.subscribe(1, receiver.url)
+        receiver.keys = {of.id: sink.rules.key(of.id)}
+        w.now_s = T + 7_200.0
+        for number, skew_s in enumerate((0.0, -3_600.0, 2 * 86_400.0, -3_600.0, 0.0), 110):
+            w.evaluated(of, range(number, number + 1))
+            clock = skewed_clock(lambda: w.now_s, skew_s)
+            shim = w.delivery(sink)
+            shim.now_s = sink.now_s = clock.told_s
+            await shim.round()
+            await shim.round()
+        assert receiver.ticks(of) == list(range(110, 115))
+        assert w.counted("webhook", "delivered") == 5
 
 
 async def test_receivers_that_hang_delay_their_own_org_alone(w: World) -> None:

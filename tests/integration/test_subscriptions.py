@@ -38,6 +38,7 @@ from shim.ticks.redis_lease import RedisLease
 from tests.support.clickhouse_http import READER
 from tests.support.pipeline import Pipeline
 from tests.support.redis_server import RedisServer
+from tests.support.told_time import skewed_clock
 
 #: A whole minute of the last hour: older results expire.
 T: Final = int(time.time()) // 60 * 60 - 3_600
@@ -243,6 +244,44 @@ async def test_a_clock_that_was_ahead_stops_no_subscription(embedded: World) -> 
     for seconds in (60, 120):
         assert embedded.results(old)[seconds] == [{"route": "/a", "n": 21.0 * seconds / 60}]
     assert embedded.results(made)[120] == [{"route": "/a", "n": 42.0}]
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_ticks_that_a_clock_ahead_had_evaluated_come_once_more(w: World, restarts: bool) -> None:
+    """Each tick of the time ahead has a result by then, of data that is not there yet."""
+    of, shim = w.add(), w.shim()
+    w.now_s = T + 300 + 5
+    assert await shim.round() == 5
+    w.now_s = T + 40
+    w.pipeline.send([f"hits:1000|c|#route:/a|T{T + 50}"], agent="late")
+    shim = w.shim() if restarts else shim
+    assert await shim.round() == 0
+    assert w.results(of) == {}
+    for seconds in (60, 120):
+        w.now_s = T + seconds + 5
+        assert await shim.round() == 1
+    assert w.results(of) == {60: [{"route": "/a", "n": 1021.0}], 120: [{"route": "/a", "n": 1042.0}]}
+
+
+async def test_an_indexer_takes_no_result_of_a_shim_that_is_ahead(embedded: World) -> None:
+    of, ahead = embedded.add(), embedded.shim()
+    embedded.now_s = T + 60 + 5
+    ahead.now_s = lambda: T + 2 * 86_400
+    with pytest.raises(Unavailable, match="a tick 172675 s ahead of the indexer's clock"):
+        await ahead.round()
+    assert embedded.results(of) == {}
+    following = embedded.shim()
+    following.now_s = skewed_clock(lambda: embedded.now_s, 2 * 86_400.0).told_s
+    assert await following.round() == 1
+    assert list(embedded.results(of)) == [60]
+
+
+def test_a_subscription_of_a_clock_that_was_ahead_is_removed(embedded: World) -> None:
+    embedded.now_s = T + 2 * 86_400
+    of = embedded.add()
+    embedded.now_s = T
+    embedded.book.remove(of)
+    assert embedded.book.of_entity(embedded.tenant, "metrics", "metrics_counters") == []
 
 
 async def test_a_removed_subscription_is_not_evaluated(embedded: World) -> None:

@@ -510,6 +510,20 @@ async def test_a_clock_that_was_ahead_stops_no_group(w: World) -> None:
     assert runner.last_s == T + tick + 60
 
 
+async def test_a_tick_of_a_clock_ahead_that_was_not_stored_is_dropped(w: World) -> None:
+    """A shim's clock is two days ahead until an indexer tells the time; till then nothing is stored."""
+    shim, tick = await w.started(RECORD, 61)
+    w.away = True
+    await w.at(shim, tick + 2 * 86_400 + 5)
+    (runner,) = shim.runners.values()
+    assert runner.unsent is not None
+    w.away = False
+    await w.at(shim, tick + 5)
+    await w.at(shim, tick + 60 + 5)
+    assert runner.last_s == T + tick + 60
+    assert max(int(key.rpartition("/")[0].rpartition("/")[2]) - T for key in w.bodies) == tick + 60
+
+
 async def test_a_last_tick_in_the_future_is_not_ours(w: World) -> None:
     w.pipeline.send([f"meterhouse_rule_group_last_tick_seconds:1e300|g|#rule_group:r.yml;g|T{T - 10}"])
     shim, tick = await w.started(RECORD, 61)
