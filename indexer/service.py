@@ -61,6 +61,7 @@ from indexer.write.frame_writer import FrameWriter
 from indexer.write.health import Health, Part
 from indexer.write.insert_feed import InsertFeed
 from indexer.write.journal import Journal
+from indexer.write.journal_file import check_journal
 from indexer.write.journal_writer import JournalWriter
 from indexer.write.known_frames import open_known_frames
 from indexer.write.metadata import MetadataWriter
@@ -237,6 +238,7 @@ class IndexerService:
         if early is not None:
             self._store = early.store
             return early
+        await self._in_thread(partial(check_journal, self.settings))
         if self._store is None:
             opening = partial(open_settings_store, self.settings)
             self._store = await open_when_there(opening, self._in_thread)

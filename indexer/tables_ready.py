@@ -7,6 +7,7 @@ process may do this part early, in a thread, as soon as the few modules for it a
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -52,12 +53,13 @@ def look(store: Store) -> ReadyTables:
 
 
 class EarlyTables:
-    """Makes the tables of a server ready in a thread, once.
+    """Makes the tables of a server ready in a thread, once, if `usable` says that a start may alter them.
 
     A failure is left to the start, which tries again with its waits and words.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, usable: Callable[[], bool]) -> None:
+        self._usable = usable
         self._found: ReadyTables | None = None
         work = partial(self._work, settings)
         self._thread = threading.Thread(target=work, name="indexer-early", daemon=True)
@@ -69,6 +71,8 @@ class EarlyTables:
         return self._found
 
     def _work(self, settings: Settings) -> None:
+        if not self._usable():
+            return
         try:
             store = open_settings_store(settings)
         except StoreError:
@@ -80,9 +84,9 @@ class EarlyTables:
             store.close()
 
 
-def early_tables(settings: Settings) -> EarlyTables | None:
-    """Begin with the tables of a server; None for embedded data, and for TLS.
+def early_tables(settings: Settings, usable: Callable[[], bool]) -> EarlyTables | None:
+    """Begin with the tables of a server if all else of it is `usable`; None for embedded data, and for TLS.
 
     Contexts for TLS have to wait for the end of quick_imports.
     """
-    return EarlyTables(settings) if settings.dsn.startswith("http://") else None
+    return EarlyTables(settings, usable) if settings.dsn.startswith("http://") else None

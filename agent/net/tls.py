@@ -73,6 +73,12 @@ def listener_contexts(
     return TlsContexts(section, lambda: _listening(section, settings), paths, log, clock_s)
 
 
+def check_listener(section: str, settings: Tls) -> None:
+    """Raise TlsError for certificates and keys of a listener that cannot be used."""
+    if settings.cert:
+        _listening(section, settings)
+
+
 def client_contexts(
     section: str, settings: ClientTls, log: Log, clock_s: Callable[[], float] = time.monotonic
 ) -> TlsContexts:

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import socket
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from agent.config.load import ConfigError
 from agent.settings import LogSettings
 from indexer.http.listening_sockets import START_WAIT_S, listen
 from indexer.settings import Settings as IndexerSettings
+from indexer.startup_checks import check_start
 
 
 class IndexerFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,6 +47,7 @@ def indexer(argv: Sequence[str]) -> int:
         return report_error("indexer", e, 2)
     set_up_logs(settings.log, AUTO_OF_SERVERS)
     try:
+        check_start(settings.indexer)
         # Before the imports, a second of work: requests wait in the kernel instead of being refused.
         socks = asyncio.run(listen("indexer.listen", settings.indexer.listen, START_WAIT_S))
     except OSError as e:
@@ -59,8 +62,10 @@ def _serve(settings: IndexerSettings, socks: list[socket.socket], reload: Settin
     switch_often()
     with quick_imports():
         from indexer.tables_ready import early_tables
+        from indexer.write.journal_file import is_journal_usable
 
-        early = early_tables(settings)  # its statements wait for the server while the rest is imported
+        # Its statements wait for the server while the rest is imported.
+        early = early_tables(settings, partial(is_journal_usable, settings))
         import uvloop
 
         from indexer.clickhouse.store import StoreError

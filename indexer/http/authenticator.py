@@ -169,8 +169,23 @@ def _mark(path: Path) -> _Mark:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
+def check_tokens(entries: Sequence[Entry], file: str) -> None:
+    """Raise EntryError for a token file that cannot be used beside these entries; empty: there is none."""
+    if file:
+        Credentials([*entries, *_parsed(Path(file))[0]])
+
+
 def _read(path: Path) -> list[Entry]:
-    """Return the entries of a token file. Raises EntryError."""
+    """Return the entries of a token file, and log doubtful ones. Raises EntryError."""
+    entries, shown = _parsed(path)
+    _warn_of_admins(entries)
+    if shown:
+        log.warning("event=readable_tokens path=%s hint=chmod 600, or hash them: meterhouse token", path)
+    return entries
+
+
+def _parsed(path: Path) -> tuple[list[Entry], bool]:
+    """Return the entries of a token file, and whether others may read its tokens. Raises EntryError."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
@@ -186,10 +201,7 @@ def _read(path: Path) -> list[Entry]:
         entries = parse_file(text)
     except EntryError as e:
         raise EntryError(f"{path}: {e}") from None
-    _warn_of_admins(entries)
-    if readable and holds_plain(text):
-        log.warning("event=readable_tokens path=%s hint=chmod 600, or hash them: meterhouse token", path)
-    return entries
+    return entries, readable and holds_plain(text)
 
 
 def _warn_of_admins(entries: Sequence[Entry]) -> None:

@@ -5,25 +5,17 @@ from __future__ import annotations
 import importlib
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Final
 
 from indexer.metrics import Metrics
 from indexer.settings import KafkaSettings, Settings
 from indexer.streams.batch import Batch, StoredBatch
 from indexer.streams.consumer import StreamConsumer
+from indexer.streams.kafka_installed import check_kafka_installed
 from indexer.streams.reading_rules import ReadingRules, present_rules
 from indexer.streams.redis_stream import RedisStream
 from indexer.streams.source import Source
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.health import Health
-
-_NO_CLIENT: Final = (
-    "indexer.kafka.brokers: the client of Kafka is not installed: expected `pip install meterhouse[kafka]`"
-)
-
-
-class NoClientError(OSError):
-    """The settings name a topic, and the client of Kafka is not installed."""
 
 
 def open_consumers(
@@ -50,11 +42,7 @@ def _sources(settings: Settings) -> Iterator[Source]:
 
 def _kafka(settings: KafkaSettings, rules: ReadingRules, *, parked: bool) -> Source:
     """Return a topic; its client is imported only here. Raises NoClientError."""
-    try:
-        module = importlib.import_module("indexer.streams.kafka_stream")
-    except ModuleNotFoundError as e:
-        if e.name != "confluent_kafka":
-            raise
-        raise NoClientError(_NO_CLIENT) from e
+    check_kafka_installed()
+    module = importlib.import_module("indexer.streams.kafka_stream")
     source: Source = module.KafkaStream(settings, rules, parked=parked)
     return source

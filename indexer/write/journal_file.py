@@ -45,6 +45,21 @@ def open_journal(settings: Settings) -> Journal:
     )
 
 
+def check_journal(settings: Settings) -> None:
+    """Open and close the journal, if there is one: before anything is altered. Raises JournalError."""
+    if has_journal(settings):
+        open_journal(settings).close()
+
+
+def is_journal_usable(settings: Settings) -> bool:
+    """Return whether a start can use the journal, or has none."""
+    try:
+        check_journal(settings)
+    except JournalError:
+        return False
+    return True
+
+
 def _lock(path: Path) -> DataLock:
     try:
         return DataLock(path)

@@ -3,7 +3,7 @@
 Indexer and API share this process and one store on the embedded ClickHouse (it allows one process per path);
 the agent is a child process, as it is beside any service. Owns the order of starting and stopping:
 
-    start  lock of the data, sockets, agent, store, indexer, API
+    start  files of the listeners, lock of the data, sockets, agent, store, indexer, API
     stop   agent (flush, send), indexer (drain), API, store
 
 Everything that another process may still hold comes first, and is waited for. So after a kill -9 the new
@@ -35,14 +35,17 @@ from agent.runtime.reload_actions import ReloadAction
 from agent.runtime.service_manager import ServiceManager
 from indexer.clickhouse.data_lock import DataLock
 from indexer.clickhouse.dsn import data_path
+from indexer.http.access_files import check_access_files
 from indexer.http.interpreter_lock import switch_often
 from indexer.http.listening_sockets import START_WAIT_S, close, listen, port_of
 from indexer.http.quick_imports import quick_imports
 from indexer.http.reload_signal import reloading
+from indexer.startup_checks import check_start
 from shim.allinone.agent_keeper import AgentKeeper
 from shim.allinone.agent_process import STOP_S, ChildError
 from shim.allinone.parts import Running, Sockets
 from shim.cli.serve import File
+from shim.model.tenancy import entries
 
 #: The exit code after Ctrl-C, as a shell shows it.
 INTERRUPTED: Final = 130
@@ -113,6 +116,7 @@ async def _start(
     settings: File, arguments: list[str], environ: Mapping[str, str], closing: AsyncExitStack
 ) -> tuple[AgentKeeper, Running]:
     """Start all parts in their order; `closing` stops them, also those of a start that did not end."""
+    _check(settings)
     data = data_path(settings.indexer.dsn)
     if data is not None:
         closing.callback((await asyncio.to_thread(DataLock, data, START_WAIT_S)).close)
@@ -127,6 +131,14 @@ async def _start(
     inside, _ = await asyncio.gather(asyncio.to_thread(_inside), agent.start())
     running: Running = await inside.start(settings, agent, Sockets(frames, queries), closing)
     return agent, running
+
+
+def _check(settings: File) -> None:
+    """Raise OSError for files of the listeners that cannot be used, and for a client that is missing."""
+    check_start(settings.indexer)
+    shim, tenancy = settings.shim, settings.shim.tenancy
+    known = entries(tenancy)
+    check_access_files("shim.tls", shim.tls, "shim.tenancy.tokens_file", known, tenancy.tokens_file)
 
 
 def _inside() -> ModuleType:

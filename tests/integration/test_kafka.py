@@ -22,8 +22,9 @@ from indexer.metrics import Metrics
 from indexer.service import IndexerService
 from indexer.settings import JournalSettings, KafkaSettings, Settings
 from indexer.streams.batch import Batch, StoredBatch
+from indexer.streams.kafka_installed import NoClientError
 from indexer.streams.kafka_stream import KafkaStream
-from indexer.streams.open_consumers import NoClientError, open_consumers
+from indexer.streams.open_consumers import open_consumers
 from indexer.streams.reading_rules import present_rules
 from indexer.streams.source import SourceError
 from indexer.write.accepted_frame import AcceptedFrame
