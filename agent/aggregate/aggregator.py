@@ -1,14 +1,12 @@
 """Aggregates lines: bytes of packets in, 10 s buckets of mergeable state out.
 
-Owns the choice of bucket for each line, the last values that gauge deltas need, and the bounds of both.
+Owns the choice of bucket for each line, the series that lines mean, and the bounds of both.
 
 * A line belongs to the bucket of its `|T`, else of its arrival. A `|T` older than `lateness_s` or further
   ahead than `future_s` is moved to that edge and counted.
 * All state merges, so a bucket may leave in parts. Lines for a bucket that has left start a new part, and
   reaching the memory bound only means an early flush (`full`).
-* A delta (`+1|g`) starts from the gauge's last value, in this bucket or an earlier one. Without a value
-  within `last_value_s` it starts from 0. The last value of a gauge outlives its series if a line was seen
-  whose sign would make a delta.
+* A delta (`+1|g`) starts from the gauge's last value: agent/aggregate/gauge_memory.py.
 * The head of a line is the line without its value. It is parsed once and cached, so a line with a cached head
   costs only the parsing of its value. Lines that are not plain go through agent/protocol/line.py, which alone
   defines the grammar.
@@ -26,8 +24,8 @@ from typing import Any, Final, assert_never
 from weakref import WeakValueDictionary
 
 from agent.aggregate.cardinality import SeriesLimit
+from agent.aggregate.gauge_memory import GaugeMemory
 from agent.aggregate.generational_cache import GenerationalCache
-from agent.aggregate.last_values import decode, encode
 from agent.aggregate.state import (
     Bucket,
     Cell,
@@ -119,10 +117,7 @@ class Aggregator:
         # Lives as long as a head that refers to it: one object per series, however its lines are spelled.
         self._series: WeakValueDictionary[_SeriesKey, Series] = WeakValueDictionary()
         self._limit = SeriesLimit(self._series, settings.max_metric_series, settings.max_total_series)
-        #: Of gauges that may get deltas, by `Series.key`: also of those whose series are forgotten.
-        self._last_values: GenerationalCache[int, GaugeCell] = GenerationalCache(
-            settings.max_last_values, keep_ms
-        )
+        self._gauges = GaugeMemory(settings)
         self._buckets: dict[int, Bucket] = {}
         self._entries = 0
         self._open = Bucket(0)  # the bucket of the present
@@ -167,7 +162,7 @@ class Aggregator:
     @property
     def forgotten_last_values(self) -> int:
         """Last values of gauges evicted because `max_last_values` was reached."""
-        return self._last_values.evicted
+        return self._gauges.evicted
 
     def flush(self, now_ms: int) -> list[Bucket]:
         """Return the buckets that ended at or before `now_ms`, oldest first; the caller owns them."""
@@ -242,7 +237,7 @@ class Aggregator:
             elif kind is _GAUGE:
                 cell.add(value, now_ms)
                 if series.gauge is not cell:
-                    self._make_latest(series, cell, now_ms)
+                    self._gauges.make_latest(series, cell, now_ms)
             elif cell.add(value, weight) if kind is _DISTRIBUTION else cell.add(raw):
                 self._grow(bucket, 1)
 
@@ -352,11 +347,9 @@ class Aggregator:
         if series is None:
             series = self._series[key] = Series(*key)
             self._limit.count(head.name)
-            series.gauge = self._last_values.get(series.key)
-            series.deltas = series.gauge is not None
+            self._gauges.recall(series)
         if series.kind is _GAUGE and head.delta_signs and not series.deltas:
-            series.deltas = True
-            self._keep_value(series)
+            self._gauges.begin_deltas(series)
         return series
 
     @property
@@ -380,7 +373,7 @@ class Aggregator:
                 for value in line.values:
                     cell.add(value, line.head.weight)
             case GaugeCell():
-                self._apply_gauge(cell, line, series, time_ms, now_ms)
+                self._gauges.apply(cell, line, series, time_ms, now_ms)
             case DistributionCell():
                 return sum(cell.add(value, line.head.weight) for value in line.values)
             case SetCell():
@@ -389,59 +382,13 @@ class Aggregator:
                 assert_never(cell)
         return 0
 
-    def _apply_gauge(self, cell: GaugeCell, line: Line, series: Series, time_ms: int, now_ms: int) -> None:
-        oldest_base_ms = now_ms - self._settings.last_value_s * 1000
-        for sent, delta in zip(line.values, line.deltas, strict=True):
-            value = sent
-            if delta:
-                base = cell if cell.count else series.gauge
-                if base is not None and base.last_ms >= oldest_base_ms:
-                    value = _add_within_range(base.last, sent)
-            cell.add(value, time_ms)
-            self._make_latest(series, cell, time_ms)
-
-    def _make_latest(self, series: Series, cell: GaugeCell, time_ms: int) -> None:
-        """Let deltas start from a cell that got a value at `time_ms`, unless another has a later one."""
-        if series.gauge is not cell and (series.gauge is None or series.gauge.last_ms <= time_ms):
-            series.gauge = cell
-            self._keep_value(series)
-
-    def _keep_value(self, series: Series) -> None:
-        if series.deltas and series.gauge and self._settings.max_last_values:
-            self._last_values.put(series.key, series.gauge)
-
     def export_last_values(self, now_ms: int) -> bytes:
         """Return records (agent/aggregate/last_values.py) of gauges that may get deltas.
 
         May run concurrently with `add`.
         """
-        oldest_ms = now_ms - self._settings.last_value_s * 1000
-        cells = dict(self._last_values.items())
-        references = self._series.valuerefs() if self._settings.max_last_values else []
-        for reference in references:
-            series = reference()
-            if series is not None and series.deltas and series.gauge:
-                cells[series.key] = series.gauge
-        return encode(
-            {
-                key: (cell.last, cell.last_ms)
-                for key, cell in cells.items()
-                if cell.last_ms >= max(oldest_ms, 0)
-            }
-        )
+        return self._gauges.export(self._series.valuerefs(), now_ms)
 
     def import_last_values(self, data: bytes, now_ms: int) -> None:
         """Load such records; to be called before the first line."""
-        if not self._settings.max_last_values:
-            return
-        oldest_ms = now_ms - self._settings.last_value_s * 1000
-        latest_ms = now_ms + self._settings.future_s * 1000
-        for key, (value, time_ms) in decode(data, oldest_ms, latest_ms).items():
-            cell = GaugeCell()
-            cell.last, cell.last_ms = value, time_ms
-            self._last_values.put(key, cell)
-
-
-def _add_within_range(base: float, delta: float) -> float:
-    """Add a delta; a result outside the range of a float is clamped to its edge."""
-    return min(max(base + delta, -MAX_NUMBER), MAX_NUMBER)
+        self._gauges.load(data, now_ms)
