@@ -1,6 +1,6 @@
 """The store: ClickHouse, embedded (chdb) or a server, as one small interface.
 
-Owns the clients and their errors: that only one thread uses each, and which failures may be retried
+Owns the calls and their settings; indexer/clickhouse/client_pool.py has the clients and translates errors
 (indexer/clickhouse/connect_client.py opens them). Both backends run through clickhouse-connect. Results come
 back as NumPy records (`fetch`), many rows as columns (`columns`), few as tuples (`rows`). Inserts and columns
 are Native blocks (indexer/clickhouse/native_format.py).
@@ -15,10 +15,8 @@ only, with any number of clients.
 from __future__ import annotations
 
 import json
-import queue
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +29,7 @@ from clickhouse_connect.driver.external import ExternalData
 from clickhouse_connect.driver.summary import QuerySummary
 from urllib3.exceptions import HTTPError
 
+from indexer.clickhouse.client_pool import ClientPool
 from indexer.clickhouse.connect_client import connect_client
 from indexer.clickhouse.data_lock import DataInUseError, DataLock, shown
 from indexer.clickhouse.dsn import Dsn, DsnError, parse_dsn
@@ -65,28 +64,19 @@ _CANNOT_OPEN_FILE: Final = 76
 
 
 class Store:
-    """A pool of clients on one database.
-
-    `open_another` opens one of `unopened` further clients when all others are in use.
-    """
+    """One database, through a pool of clients."""
 
     def __init__(
         self,
-        clients: list[Client],
+        pool: ClientPool,
         database: str,
         cluster: str | None,
         *,
         embedded: bool,
         lock: DataLock | None = None,
-        place: ServerAddress = EMBEDDED,
-        open_another: Callable[[], Client] | None = None,
-        unopened: int = 0,
     ) -> None:
+        self.pool = pool
         self._lock = lock
-        self._open_another = open_another
-        self._unopened = unopened
-        self._counting = threading.Lock()  # for the number of clients
-        self._place = place
         self.database = database
         self.cluster = cluster
         self.embedded = embedded
@@ -94,34 +84,29 @@ class Store:
         self.kills = KillQuery(cluster)
         #: Called with table and columns after each INSERT of a block, by the thread that made it.
         self.on_insert: Callable[[str, Mapping[str, ColumnData]], None] | None = None
-        self.takes_settings = self._value(clients, "readonly") != NO_SETTINGS
-        self._max_text = int(self._value(clients, "max_query_size") or 0) or _UNBOUNDED
-        self._clients = clients
-        self._free: queue.LifoQueue[Client] = queue.LifoQueue()
-        for client in clients:
-            self._free.put(client)
+        self.takes_settings = self._value("readonly") != NO_SETTINGS
+        self._max_text = int(self._value("max_query_size") or 0) or _UNBOUNDED
 
-    @staticmethod
-    def _value(clients: Sequence[Client], setting: str) -> str:
+    def _value(self, setting: str) -> str:
         """Return a setting's value at the opening; empty if it is not known."""
-        found = clients[0].server_settings.get(setting) if clients else None
+        found = self.pool.server_settings.get(setting)
         return "" if found is None else str(found.value)
 
     def knows(self, setting: str) -> bool:
         """Return whether the engine has this setting (and so, mostly, its feature)."""
-        return bool(self._clients) and setting in self._clients[0].server_settings
+        return setting in self.pool.server_settings
 
     def refused_settings(self) -> str:
         """Return which settings the user needs and may not send, in words; empty: none.
 
         They are those of the opening: a profile that changed since then is read by the next one.
         """
-        known = self._clients[0].server_settings if self._clients else {}
+        known = self.pool.server_settings
         return refusal({name: (one.value, bool(one.readonly)) for name, one in known.items()})
 
     def profile(self) -> list[tuple[str, str, bool]]:
         """Return each setting as the user's profile had it at the opening, and whether it is fixed."""
-        known = self._clients[0].server_settings if self._clients else {}
+        known = self.pool.server_settings
         return [(name, str(one.value), bool(one.readonly)) for name, one in known.items()]
 
     def fetch(
@@ -138,7 +123,7 @@ class Store:
         field over HTTP holds 131,072 bytes). Lists go into `sent`, tables that the text names
         (indexer/clickhouse/sent_tables.py). Raises StoreError.
         """
-        with self._client() as client, self._beside(sql, sent) as (text, external):
+        with self.pool.lend() as client, self._beside(sql, sent) as (text, external):
             data = client.raw_query(
                 text, parameters=_dict(parameters), fmt="RowBinary", external_data=external
             )
@@ -156,7 +141,7 @@ class Store:
         For many rows: ClickHouse has them in columns, and half the cost of a `fetch` is to turn them into
         rows. `parameters` and `sent` as for `fetch`. Raises StoreError.
         """
-        with self._client() as client, self._beside(sql, sent) as (text, external):
+        with self.pool.lend() as client, self._beside(sql, sent) as (text, external):
             data = client.raw_query(text, parameters=_dict(parameters), fmt="Native", external_data=external)
         return decode_blocks(data, dtype)
 
@@ -167,7 +152,7 @@ class Store:
 
         `parameters` and `sent` as for `fetch`. Raises StoreError.
         """
-        with self._client() as client, self._beside(sql, sent) as (text, external):
+        with self.pool.lend() as client, self._beside(sql, sent) as (text, external):
             found = client.query(text, parameters=_dict(parameters), external_data=external)
             return [tuple(r) for r in found.result_rows]
 
@@ -220,7 +205,7 @@ class Store:
             }
         if self.insert_quorum != ONE_REPLICA:
             settings["insert_quorum"] = self.insert_quorum
-        with self._client() as client:
+        with self.pool.lend() as client:
             client.raw_insert(table, list(columns), block, settings=settings, fmt="Native")
         if self.on_insert is not None:
             self.on_insert(table, columns)
@@ -232,12 +217,12 @@ class Store:
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         """Run a statement without a result. Raises StoreError."""
-        with self._client() as client:
+        with self.pool.lend() as client:
             client.command(sql, parameters=_dict(parameters), settings=self._whole(settings))
 
     def system_rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """Return rows of system tables; the database need not exist. Raises StoreError."""
-        with self._client() as client:
+        with self.pool.lend() as client:
             data = client.raw_query(
                 sql, parameters=_dict(parameters), fmt="JSONCompactEachRow", use_database=False
             )
@@ -253,13 +238,13 @@ class Store:
 
     def _finds(self, sql: str) -> bool:
         """Run a statement; return whether its answer has rows. Raises StoreError."""
-        with self._client() as client:
+        with self.pool.lend() as client:
             return not isinstance(client.command(sql, settings=self._whole(None)), QuerySummary)
 
     def create_database(self, *, on_cluster: bool = True, settings: Mapping[str, Any] | None = None) -> None:
         """Create the database if it is not there. Most other calls need it. Raises StoreError."""
         where = f" ON CLUSTER {quote_name(self.cluster)}" if self.cluster and on_cluster else ""
-        with self._client() as client:
+        with self.pool.lend() as client:
             client.command(
                 f"CREATE DATABASE IF NOT EXISTS {quote_name(self.database)}{where}",
                 settings=self._whole(settings),
@@ -272,49 +257,9 @@ class Store:
 
     def close(self) -> None:
         """Close every client, after the running calls. Closing twice does nothing."""
-        with self._counting:
-            clients, self._clients, self._unopened = self._clients, [], 0
-        for _ in clients:
-            self._free.get().close()
+        self.pool.close()
         if self._lock is not None:
             self._lock.close()
-
-    @contextmanager
-    def _client(self) -> Iterator[Client]:
-        """Lend a client to this thread; failures of the backend leave as StoreError."""
-        if not self._clients:
-            raise StoreError("the store is closed", retryable=False)
-        try:
-            client = self._next()
-            try:
-                yield client
-            finally:
-                self._free.put(client)
-        except (ClickHouseError, HTTPError, OSError) as e:
-            raise store_error(e, self._place) from e
-
-    def _next(self) -> Client:
-        """Return a free client; if there is none, open another one, or wait where there may be no more."""
-        with suppress(queue.Empty):
-            return self._free.get_nowait()
-        with self._counting:
-            opens = self._unopened > 0
-            self._unopened -= opens
-        if not opens or self._open_another is None:
-            return self._free.get()
-        try:
-            client = self._open_another()
-        except BaseException:
-            with self._counting:
-                self._unopened += 1
-            raise
-        with self._counting:
-            if self._clients:
-                client.database = self.database
-                self._clients.append(client)
-                return client
-        client.close()
-        raise StoreError("the store is closed", retryable=False)
 
 
 def open_store(
@@ -350,18 +295,8 @@ def open_store(
         if lock is not None:
             lock.close()
         raise _open_error(e, Path(address) if embedded else None, place) from e
-    for client in clients:
-        client.database = database
-    store = Store(
-        clients,
-        database,
-        cluster,
-        embedded=embedded,
-        lock=lock,
-        place=place,
-        open_another=connect,
-        unopened=pool - opened,
-    )
+    lent = ClientPool(clients, database, place, open_another=connect, unopened=pool - opened)
+    store = Store(lent, database, cluster, embedded=embedded, lock=lock)
     store.insert_quorum = insert_quorum
     return store
 

@@ -41,7 +41,7 @@ class TimedStore(Store):
     """A store that counts rows and CPU seconds of its INSERTs, by table."""
 
     def __init__(self, store: Store) -> None:
-        super().__init__(store._clients, store.database, store.cluster, embedded=store.embedded)
+        super().__init__(store.pool, store.database, store.cluster, embedded=store.embedded)
         self.cpu_s: defaultdict[str, float] = defaultdict(float)
         self.rows_in: Counter[str] = Counter()
         self.thread_s = 0.0  # of the calling thread alone

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import clickhouse_connect
 
+from indexer.clickhouse.client_pool import ClientPool
 from indexer.clickhouse.schema import Layout, Retention, make_on_this_node, statements
 from indexer.clickhouse.schema.cluster_nodes import definitions
 from indexer.clickhouse.schema.ddl import copied
@@ -47,8 +48,7 @@ def open_node(directory: Path, keeper: int, replica: str) -> Store:
         interface="chdb", path=str(directory / replica), chdb_options={"config-file": str(config)}
     )
     client.command("SET enable_alp_codec = 1")
-    client.database = "meterhouse"
-    return Store([client], "meterhouse", None, embedded=True)
+    return Store(ClientPool([client], "meterhouse"), "meterhouse", None, embedded=True)
 
 
 def join(store: Store, known: dict[str, str]) -> str:

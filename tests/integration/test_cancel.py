@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from indexer.clickhouse.client_pool import ClientPool
 from indexer.clickhouse.schema import migrate
 from indexer.clickhouse.store import SentTable, Store, StoreError, open_store
 from shim.model.errors import Canceled, TimedOut
@@ -78,7 +79,7 @@ def test_a_tag_cannot_be_sql(store: Store) -> None:
 
 
 def test_a_cancel_without_a_store_is_no_error(store: Store) -> None:
-    closed = Store([], "x", None, embedded=True)
+    closed = Store(ClientPool([], "x"), "x", None, embedded=True)
     with pytest.raises(StoreError):
         closed.kill("tag")
     Reader(closed, Tenant(1, 1), Limits(settled_s=None), 10, 10, 0.0).cancel()
@@ -110,7 +111,7 @@ class Endless(Store):
 def endless(store: Store) -> Endless:
     migrate(store)
     load(store)
-    return Endless(store._clients, store.database, None, embedded=True)
+    return Endless(store.pool, store.database, None, embedded=True)
 
 
 async def until(condition: Callable[[], bool], what: str) -> None:
