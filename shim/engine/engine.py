@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache, partial
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 
@@ -22,11 +22,11 @@ from shim.catalog.types import Part
 from shim.engine.api import Answered, Kind, Latest, OnSubmitted, QueryOptions, QueryResult
 from shim.engine.classic_answers import ClassicAnswer
 from shim.engine.evaluator import Evaluator
+from shim.engine.explanation import Planned, explained, note_readings, statistics
 from shim.engine.instant_batch import InstantBatch
 from shim.engine.live_edge import LiveEdge
 from shim.eval.classic_view import as_classic
 from shim.model.errors import BadData, TimedOut
-from shim.model.fine_ranges import fine_range
 from shim.model.grid import Grid
 from shim.model.label_naming import LabelNaming
 from shim.model.labels import final_labels
@@ -34,14 +34,11 @@ from shim.model.tenancy import Tenant
 from shim.model.values import Annotations, Samples, Scalar, String, Value, Vector
 from shim.plan.build import build
 from shim.plan.label_names import label_names
-from shim.plan.nodes import Node, PlanContext, Select
+from shim.plan.nodes import PlanContext, Select
 from shim.plan.parse import parse
 from shim.plan.rules import RULES, Rule, apply
-from shim.plan.text import render
-from shim.promql.ast import Expr
 from shim.promql.modifiers import DurationContext
 from shim.promql.positions import positions
-from shim.promql.printer import format_query
 from shim.read.cell_cache.setup import CellCache
 from shim.read.reader import FEW_ROWS, Reader
 from shim.read.selectors import SelectorReader
@@ -55,15 +52,6 @@ T = TypeVar("T")
 #: Queries whose syntax trees are kept, as rules and dashboards repeat them; trees of longer texts are not.
 _PARSED: Final = 4_096
 _SHORT_QUERY: Final = 2_000
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A parsed query with its plan before and after optimisation."""
-
-    tree: Expr
-    built: Node
-    plan: Node
 
 
 class QueryEngine:
@@ -274,12 +262,7 @@ class QueryEngine:
         done = time.perf_counter()
         if notes.placed:
             notes = notes.positioned(positions(query, planned.tree))
-        for granularity_s in sorted(reader.snapped_to_s):
-            notes.info(_snapped(granularity_s))
-        for window_ms in sorted(reader.widened_ms):
-            notes.info(_widened(window_ms))
-        for granularity_s, range_s in sorted(reader.fine_s.items()):
-            notes.info(fine_range(range_s, granularity_s))
+        note_readings(notes, reader)
         if not instant and isinstance(value, String | Samples):
             what = "range vector" if isinstance(value, Samples) else "string"
             raise BadData(
@@ -288,8 +271,8 @@ class QueryEngine:
         if not instant and isinstance(value, Scalar | Vector):
             grid, value = _complete(grid, value, reader)
         timings = {"prepared_ms": (prepared - start) * 1000, "evaluated_ms": (done - prepared) * 1000}
-        explain = _explain(planned, reader, timings) if options.explain else None
-        stats = _stats(reader, timings) if options.stats else None
+        explain = explained(planned, reader, timings) if options.explain else None
+        stats = statistics(reader, timings) if options.stats else None
         return QueryResult(_kind(value, instant=instant), value, grid, notes, explain, stats)
 
     def _latest(self, reader: Reader, selector: str, at_ms: int, options: QueryOptions) -> Sequence[Latest]:
@@ -343,18 +326,6 @@ def _complete(grid: Grid, value: Scalar | Vector, reader: Reader) -> tuple[Grid,
     return shown, first_steps(value, steps)
 
 
-def _snapped(granularity_s: int) -> str:
-    return (
-        f"finer data than {granularity_s}s is gone for this time: windows are counted in whole"
-        f" {granularity_s}s buckets"
-    )
-
-
-def _widened(window_ms: int) -> str:
-    counted_s = -(-window_ms // 10_000) * 10
-    return f"deltas are kept in buckets of 10s: a window of {window_ms / 1000:g}s is counted as {counted_s}s"
-
-
 def _granularity(asked_s: int | None) -> int:
     """Return the largest rollup that divides the requested granularity (Snuba's rule); 0: none requested."""
     if asked_s is None:
@@ -376,42 +347,3 @@ def _kind(value: Value | Samples, *, instant: bool) -> Kind:
         case String():
             return "string"
     return "vector"
-
-
-def _explain(planned: Planned, reader: Reader, timings: Mapping[str, float]) -> Mapping[str, Any]:
-    """Return every stage, JSON-ready: the parsed query, the plan before and after the rules, the reads."""
-    memory = [
-        {"blocks": dict(r.blocks), "rows": r.rows, "wall_ms": round(r.wall_ms, 3)} for r in reader.recalled
-    ]
-    return {
-        "query": format_query(planned.tree),
-        "plan": render(planned.built).splitlines(),
-        "optimized": render(planned.plan).splitlines(),
-        "statements": [
-            {
-                "sql": s.sql,
-                "rows": s.rows,
-                "wall_ms": round(s.wall_ms, 3),
-                **({"sent": s.sent} if s.sent else {}),
-            }
-            for s in reader.statements
-        ],
-        "from_memory": memory,
-        "timings": {k: round(v, 3) for k, v in timings.items()},
-    }
-
-
-def _stats(reader: Reader, timings: Mapping[str, float]) -> Mapping[str, Any]:
-    """Return Prometheus' statistics where they apply: times in seconds, samples = rows read."""
-    rows = sum(s.rows for s in reader.statements) + sum(r.rows for r in reader.recalled)
-    return {
-        "timings": {
-            "evalTotalTime": sum(timings.values()) / 1000,
-            "resultSortTime": 0.0,
-            "queryPreparationTime": timings["prepared_ms"] / 1000,
-            "innerEvalTime": timings["evaluated_ms"] / 1000,
-            "execQueueTime": 0.0,
-            "execTotalTime": sum(timings.values()) / 1000,
-        },
-        "samples": {"totalQueryableSamples": rows, "peakSamples": rows},
-    }
