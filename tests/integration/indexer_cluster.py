@@ -24,6 +24,7 @@ import numpy as np
 from clickhouse_connect.driver.client import Client
 
 import indexer.service
+from indexer.clickhouse.client_pool import ClientPool
 from indexer.clickhouse.schema import GRANULARITIES, complete, migrate
 from indexer.clickhouse.store import Store
 from indexer.deletion.deleter import Deleter, DeletionParts
@@ -61,7 +62,7 @@ class LocalCluster(Store):
     """
 
     def __init__(self, client: Client) -> None:
-        super().__init__([client], "meterhouse", "prod", embedded=True)
+        super().__init__(ClientPool([client], "meterhouse"), "meterhouse", "prod", embedded=True)
         self.issued: list[tuple[str, Mapping[str, Any]]] = []
 
     def command(

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from indexer.clickhouse.client_pool import ClientPool
 from indexer.clickhouse.store import Store, StoreError
 from shim.model.errors import TimedOut
 from shim.read.statement_deadline import ended_after
@@ -17,7 +18,7 @@ class Killing(Store):
     """A store without a server that notes the tags it has to end; the first time it fails."""
 
     def __init__(self, *, takes_settings: bool) -> None:
-        super().__init__([], "x", None, embedded=False)
+        super().__init__(ClientPool([], "x"), "x", None, embedded=False)
         self.takes_settings = takes_settings
         self.tags: list[str] = []
         self.twice = threading.Event()
