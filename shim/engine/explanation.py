@@ -1,4 +1,4 @@
-"""How a query was answered: its plan, statements, times and samples, and notes about what was read.
+"""How a query was answered: its plan, statements, times and samples, and notes about the data read.
 
 Reads the counters of a reader whose work is done.
 """
