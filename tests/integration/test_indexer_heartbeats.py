@@ -53,6 +53,21 @@ async def test_agents_are_listed_and_shown(indexer: Indexer) -> None:
     assert indexer.metric("heartbeats_total", outcome="taken") == 1
 
 
+async def test_a_clock_that_is_ahead_is_shown(indexer: Indexer, caplog: pytest.LogCaptureFixture) -> None:
+    """In the log once, for as long as it lasts, and as a metric."""
+    await indexer.start()
+    for days in (2, 2, 0, 2):
+        sent_ms = time.time_ns() // 1_000_000 + days * 86_400_000
+        assert await beat(indexer, "a", sent_ms=sent_ms) == 200
+        await indexer.get("/metrics")
+        ahead_s = indexer.metric("agent_clock_ahead_seconds", org_id="1", project_id="1", agent="a")
+        assert abs((ahead_s or 0) - days * 86_400) < 60
+    told = [
+        one for one in caplog.messages if "event=agent_clock org_id=1 project_id=1 agent=a ahead_s=1" in one
+    ]
+    assert len(told) == 2
+
+
 async def test_one_that_ended_is_shown_no_more(indexer: Indexer) -> None:
     await indexer.start()
     assert await beat(indexer, "a") == await beat(indexer, "a", ended=True) == 200

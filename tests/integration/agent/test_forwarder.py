@@ -298,7 +298,7 @@ def test_an_indexer_that_takes_no_bundles_gets_frames_one_by_one(indexer: FakeIn
 def test_a_connection_that_fails_alone_stops_no_other(indexer: FakeIndexer) -> None:
     """While one try hangs the others go on, and its end opens no circuit."""
     indexer.script = ["hang"]
-    run = Running(settings(indexer, connections=2, timeout_s=2.0))
+    run = Running(settings(indexer, connections=2, timeout_s=2.0, backoff_s=60.0, max_backoff_s=60.0))
     run.put(b"hangs")
     wait_until(lambda: len(indexer.bodies) == 1)
     for i in range(50):
@@ -306,9 +306,10 @@ def test_a_connection_that_fails_alone_stops_no_other(indexer: FakeIndexer) -> N
         wait_until(lambda n=i: run.forwarder.sent_frames > n)  # type: ignore[misc]
         if run.forwarder.retries:
             break
+    wait_until(lambda: run.forwarder.retries)
+    assert run.forwarder.failures_in_a_row == 0, "else all would wait for up to a minute"
     run.wait_sent()
     assert run.forwarder.retries == {Outcome.TIMEOUT: 1}
-    assert run.forwarder.failures_in_a_row == 0
     assert run.forwarder.drain(60)
 
 

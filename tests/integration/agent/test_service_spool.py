@@ -112,6 +112,24 @@ def test_an_answer_that_hangs_puts_the_frame_on_disk(
     assert total(indexer) >= 15
 
 
+def test_sigterm_while_an_answer_hangs_keeps_the_frame(
+    start: Callable[..., Process], indexer: FakeIndexer, tmp_path: Path
+) -> None:
+    """No try of it has failed when the time to send is over, so it was never written before."""
+    forward = {"url": indexer.url, "drain_s": 0.2}
+    agent = start(core="python", **settings(tmp_path / "spool", forward=forward))
+    send_tcp(agent, b"c:1|c\n" * 50)
+    wait_until(lambda: agent.metric("lines_total") == 50)
+    indexer.script = ["hang"]
+    code, _, err = agent.stop()
+    assert (code, "on_disk=1" in err) == (0, True), err
+    indexer.release.set()
+    again = start(core="python", **settings(tmp_path / "spool"))
+    wait_until(lambda: again.metric("unsent_frames") == 0)
+    assert again.metric("spool_recovered_frames") == 1
+    assert total(indexer) == 50
+
+
 def test_a_spool_is_of_one_agent(start: Callable[..., Process], tmp_path: Path) -> None:
     first = start(**settings(tmp_path / "spool"))
     with pytest.raises(AssertionError, match=rf"pid {first.process.pid}\) uses {tmp_path}/spool"):
@@ -135,6 +153,8 @@ def test_a_checkpoint_saves_open_buckets_from_kill_9(
         wait_until(partial(lambda n: agent.metric("spool_checkpoints_total") >= n + 2, done))
     if not away:
         wait_until(lambda: total(indexer) == 150, "the frames of the last checkpoint arrive")
+        sent = {frame.identity for frame in indexer.frames()}
+        assert agent.metric("spool_written_frames_total") >= len(sent), "each is on disk before it is sent"
     agent.process.kill()
     agent.process.communicate()
     indexer.always = None
