@@ -220,6 +220,8 @@ class IndexerService:
         writing = await self._in_thread(partial(self._open_writing, store, legacy=legacy))
         if self._watch is not None:
             await self._watch.start()
+            if tables.series is not None:
+                self._watch.learn(tables.series)
         await writing.writer.start()
         self._start_background(store, writing)
         receiver = await self._make_receiver(tables, writing, authenticator)

@@ -7,11 +7,13 @@ process may do this part early, in a thread, as soon as the few modules for it a
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Final, NamedTuple
 
 from indexer.clickhouse.schema import SCOPED_IDENTITIES, applied_times, has_legacy_inputs, migrate
+from indexer.clickhouse.schema.series_of_today import StoredSeriesOfDay, read_series
 from indexer.clickhouse.store import Store, StoreError, open_store
 from indexer.settings import Settings
 
@@ -23,12 +25,13 @@ class ReadyTables(NamedTuple):
     """A store with this version's tables.
 
     `legacy`: it has input tables of before migration 5. `scoped_from_ms`: when identities of frames began to
-    carry their tenant.
+    carry their tenant. `series`: those of today, if they were read.
     """
 
     store: Store
     legacy: bool
     scoped_from_ms: int
+    series: StoredSeriesOfDay | None
 
 
 def open_settings_store(settings: Settings) -> Store:
@@ -49,7 +52,9 @@ def upgrade(store: Store, settings: Settings) -> None:
 
 def look(store: Store) -> ReadyTables:
     """Return the facts of upgraded tables that a start needs. Raises StoreError."""
-    return ReadyTables(store, has_legacy_inputs(store), applied_times(store).get(SCOPED_IDENTITIES, 0))
+    scoped_from_ms = applied_times(store).get(SCOPED_IDENTITIES, 0)
+    series = read_series(store, int(time.time()) // 86_400)
+    return ReadyTables(store, has_legacy_inputs(store), scoped_from_ms, series)
 
 
 class EarlyTables:

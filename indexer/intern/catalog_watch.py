@@ -7,6 +7,10 @@ and every cache is emptied. Frames carry their strings and series, so the next o
 Other indexers see the new id within a minute and empty their caches, too. Once a week caches are emptied
 anyway, because the table drops strings that were unused for longer than any series lives.
 
+A new process knows no series, and would write all of them again with its first batch, while every agent
+waits for that. So it begins with those that a start has read (indexer/clickhouse/schema/series_of_today.py),
+if the database still has the id of then.
+
 The check runs in a thread of its own; the rest in one event loop.
 """
 
@@ -23,10 +27,11 @@ from itertools import islice
 from typing import Final
 
 from indexer.clickhouse.schema.database_id import note_id, read_ids
+from indexer.clickhouse.schema.series_of_today import StoredSeriesOfDay
 from indexer.clickhouse.store import Store, StoreError
 from indexer.intern.cache import RedisCache
 from indexer.intern.keys import FetchType
-from indexer.intern.series import SeriesRegistry
+from indexer.intern.series import Project, SeriesRegistry
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +100,16 @@ class CatalogWatch:
         """Empty the caches if the data went back, or if another indexer noticed that. Raises StoreError."""
         with self._checking:
             self._check()
+
+    def learn(self, found: StoredSeriesOfDay) -> None:
+        """Register series that the store had, unless the database has got another id since.
+
+        If rows are deleted later it gets one, and all series are forgotten again.
+        """
+        with self._checking:
+            if found.database_id == self.database_id:
+                for org_id, project_id, ids in found.series:
+                    self._registry.register(Project(org_id, project_id), found.day, ids, ids[:0])
 
     def renew(self) -> None:
         """Empty the caches of all indexers: strings or series were deleted. Raises StoreError."""

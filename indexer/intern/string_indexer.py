@@ -47,6 +47,8 @@ class StringIndexer:
         self.fetched: dict[FetchType, int] = dict.fromkeys(FetchType, 0)
         #: Ids in a shared cache that are not those of their strings, and were ignored.
         self.wrong_ids = 0
+        #: Rises when strings may be gone from the store: ids recorded before have to be recorded again.
+        self.generation = 0
 
     @property
     def collisions(self) -> int:
@@ -90,6 +92,7 @@ class StringIndexer:
         """Use other caches from now on: the data of the present ones is gone."""
         self._caches = tuple(caches)
         self._orgs_with_static = set()
+        self.generation += 1
 
     def _tell_created(self, results: KeyResults) -> None:
         for fetch_type, org_id, ids in results.fetched:

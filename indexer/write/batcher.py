@@ -95,7 +95,7 @@ class Batcher:
     def __init__(self, settings: BatchSettings, queue_bytes: int, *, paced: bool = False) -> None:
         self._settings = settings
         self._paced = paced
-        self._last_ms = 0
+        self.last_ms = 0  # when the last frame came
         self._held = HeldBytes(queue_bytes)
         self._queues: dict[_Source, _Queue] = {}  # none is empty
         self._rows = 0
@@ -117,7 +117,7 @@ class Batcher:
         backfill = not self._paced and unit.frame.agent.startswith(BACKFILL_PREFIX)
         source = _Source(unit.frame.org_id, backfill)
         self._queues.setdefault(source, _Queue(source)).append(_Waiting(unit, now_ms))
-        self._last_ms = now_ms
+        self.last_ms = now_ms
         self._rows += unit.frame.rows
         self._waiting_bytes += unit.held_bytes
         return True
@@ -139,8 +139,12 @@ class Batcher:
         oldest_ms = min(queue.since_ms for queue in queues)
         due_ms = oldest_ms + self._settings.linger_ms
         if self._paced:
-            due_ms = max(due_ms, min(self._last_ms + _GATHER_GAP_MS, oldest_ms + _MAX_GATHER_MS))
+            due_ms = max(due_ms, min(self.last_ms + _GATHER_GAP_MS, oldest_ms + _MAX_GATHER_MS))
         return max(0, pace_ms, due_ms - now_ms)
+
+    def waiting(self, held: Set[int] = frozenset()) -> list[AcceptedFrame]:
+        """Return the frames that wait, of orgs not `held`."""
+        return [u for source in self._free(held) for u in self._queues[source].units()]
 
     def take(self, held: Set[int] = frozenset()) -> list[AcceptedFrame]:
         """Return the next batch, up to the bounds, at least one frame if any waits of orgs not `held`.

@@ -37,6 +37,7 @@ from indexer.write.frame_to_columns import (
     to_rows,
 )
 from indexer.write.insert_feed import InsertFeed
+from indexer.write.prepared_rows import PreparedRows
 from indexer.write.stored_identities import StoredIdentities, is_remembered
 from indexer.write.write_gate import WriteGate
 
@@ -71,12 +72,30 @@ class Inserter:
         self._retention = retention or Retention()
         self._legacy = legacy
         self._identities = identities
+        self._prepared = PreparedRows()
         #: Called with the table and its number of rows after each INSERT of samples.
         self.on_insert: Callable[[str, int], None] | None = None
 
+    def prepare(self, units: Sequence[AcceptedFrame]) -> None:
+        """Make the rows of frames that wait, and forget those of others; `resolve` then has them.
+
+        In the thread of `insert`. Raises StoreError.
+        """
+        generation = self._strings.generation
+        missing = [u for u in self._prepared.missing(units, generation) if u.kept is not None]
+        for unit, rows in zip(missing, self._rows(missing), strict=True):
+            self._prepared.put(unit, rows, generation)
+
     def resolve(self, units: Sequence[AcceptedFrame]) -> list[FrameRows]:
         """Return the rows of frames; their strings get ids. Raises StoreError."""
-        legacy = self._is_legacy(units)
+        if self._is_legacy(units):
+            return self._rows(units, legacy=True)
+        generation = self._strings.generation
+        ready = [self._prepared.take(unit, generation) for unit in units]
+        made = iter(self._rows([u for u, rows in zip(units, ready, strict=True) if rows is None]))
+        return [next(made) if rows is None else rows for rows in ready]
+
+    def _rows(self, units: Sequence[AcceptedFrame], *, legacy: bool = False) -> list[FrameRows]:
         return [
             to_rows(u.frame, u.with_given(ids), None if legacy else u.kept or self._retention)
             for u, ids in zip(units, self._ids(units), strict=True)

@@ -32,6 +32,7 @@ from indexer.clickhouse.store import Store, StoreError
 from indexer.metrics import Metrics
 from indexer.settings import Settings
 from indexer.write.accepted_frame import AcceptedFrame
+from indexer.write.ahead_of_batch import AheadOfBatch
 from indexer.write.attempt_pauses import AttemptPauses
 from indexer.write.batch_attempts import BatchAttempts
 from indexer.write.batch_claims import BatchClaims, Decided, divided
@@ -97,11 +98,9 @@ class JournalWriter:
         self._settings = settings
         self._metrics = metrics
         self._now_ms = _now_ms
-        self._batcher = Batcher(
-            settings.batch,
-            settings.bounds.queue_bytes,
-            paced=claims is not None and settings.batch.parts_per_s > 0,
-        )
+        paced = claims is not None and settings.batch.parts_per_s > 0
+        self._batcher = Batcher(settings.batch, settings.bounds.queue_bytes, paced=paced)
+        self._ahead = AheadOfBatch(inserter, self._pace, self._health, self._in_thread, on=paced)
         self._turns = BatchTurns()
         self._gated = GatedBatches(inserter.gate)
         self._attempts = BatchAttempts(
@@ -244,10 +243,21 @@ class JournalWriter:
                 continue
             if wait_ms is None and self._stopping:
                 return
-            self._came.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._gated.wait_s(wait_ms)):
-                    await self._came.wait()
+            await self._wait(wait_ms, now_ms, closed)
+
+    async def _wait(self, wait_ms: int | None, now_ms: int, closed: frozenset[int]) -> None:
+        """Wait until the next batch or something new; prepare frames in the meantime."""
+        last_ms = self._batcher.last_ms
+        rest_ms = None if wait_ms is None else self._ahead.rest_ms(last_ms, now_ms)
+        if rest_ms == 0:
+            await self._ahead.prepare(self._batcher.waiting(closed), last_ms)
+            return
+        if wait_ms is not None and rest_ms is not None:
+            wait_ms = min(wait_ms, rest_ms)
+        self._came.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._gated.wait_s(wait_ms)):
+                await self._came.wait()
 
     async def _write_next(self, batch: TakenBatch) -> None:
         """Commit a new batch to the journal, and write it."""

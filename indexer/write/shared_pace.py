@@ -88,17 +88,21 @@ class SharedPace:
         """Return how long the next batch waits."""
         return self._pace.wait_ms(self._now_ms())
 
+    def look(self) -> None:
+        """Look for other indexers, now and then."""
+        now_s = self._clock_s()
+        if self._per_s and now_s - self._looked_s >= _LOOK_EVERY_S:
+            self._looked_s = now_s
+            self._share(now_s)
+
     def begin(self, *, alone: bool = False) -> None:
-        """Note that a batch begins; look for other indexers now and then. The first time is the start.
+        """Note that a batch begins, and look for other indexers. The first time is the start.
 
         A batch of one message, `alone`, does not put the next one off.
         """
         if not self._per_s or alone:
             return
-        now_s = self._clock_s()
-        if now_s - self._looked_s >= _LOOK_EVERY_S:
-            self._looked_s = now_s
-            self._share(now_s)
+        self.look()
         if self._earlier is not None:
             left, at_ms = self._earlier
             self._pace.resume(left, max(0, _wall_ms() - at_ms) / 1000)

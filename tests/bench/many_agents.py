@@ -1,13 +1,16 @@
 """Many agents at one indexer while everything is restarted in turn: exact, and how long frames wait.
 
 python -m tests.bench.many_agents [--agents 200] [--seconds 600] [--every 20] [--batching journal]
-                                  [--only indexer ...]
+                                  [--only indexer ...] [--strike 0.05 0.25 0.45 0.65]
 
 Agents are simulated in a few processes, each with the agent's own encoder, spool in memory, forwarder and
 heartbeats. All of them flush at the same moment, as real ones do: every 10 s a frame of `--series` series of
 each type. Indexer, ClickHouse (tests/support/clickhouse_http.py), Redis and API are real processes
 that are killed or ended in turn and started again. An acknowledgement takes from the frame's making to the
 answer that ends it, outages and retries included. Exit code 1: an answer is not exact, or a frame was lost.
+
+`--strike`: restarts strike these seconds after a flush, in turn, in place of random ones. The longest waits
+are those of restarts between a flush and its INSERTs.
 """
 
 from __future__ import annotations
@@ -182,9 +185,12 @@ def simulate(work: Work, channel: Any, made: Any = None) -> None:
 
 
 def restart_in_turn(
-    house: House, until_s: float, every_s: float, only: Sequence[str] = ()
+    house: House, until_s: float, every_s: float, only: Sequence[str] = (), strikes_s: Sequence[float] = ()
 ) -> list[tuple[float, float, str]]:
-    """Restart a part after `every_s` and near a flush, again and again; return when each was away."""
+    """Restart a part after `every_s` and near a flush, again and again; return when each was away.
+
+    `strikes_s`: seconds after a flush, in turn; else random.
+    """
     parts: list[tuple[str, Callable[[], None], Callable[[], None]]] = [
         ("indexer", house.indexer.kill, house.indexer.start),
         ("ClickHouse", house.clickhouse.kill, house.clickhouse.start),
@@ -197,8 +203,10 @@ def restart_in_turn(
     while time.time() + every_s + _BUCKET_S < until_s:
         time.sleep(every_s)
         flush_s = (int(time.time()) // _BUCKET_S + 1) * _BUCKET_S + _DELAY_S
-        time.sleep(max(0.0, flush_s + rnd.uniform(*_STRIKE_S) - time.time()))
-        name, end, start = parts[len(away) % len(parts)]
+        turn, number = divmod(len(away), len(parts))
+        strike_s = strikes_s[turn % len(strikes_s)] if strikes_s else rnd.uniform(*_STRIKE_S)
+        time.sleep(max(0.0, flush_s + strike_s - time.time()))
+        name, end, start = parts[number]
         began_s = time.time()
         end()
         start()
@@ -240,6 +248,8 @@ def print_waits(waits: Sequence[tuple[float, float]], away: Sequence[tuple[float
     hit = [any(made < end and begin < done for begin, end, _ in away) for made, done in waits]
     print(percentiles("not met by a restart",
         [done - made for (made, done), met in zip(waits, hit, strict=True) if not met]))  # fmt: skip
+    for name, met_s in _by_part(waits, away).items():
+        print(percentiles(f"met by restarts of {name}", met_s))
     for begin, end, name in away:
         met = [(made, done) for made, done in waits if made < end and begin < done]
         after = [done - end for _, done in met]
@@ -248,6 +258,19 @@ def print_waits(waits: Sequence[tuple[float, float]], away: Sequence[tuple[float
             percentiles("of these, from its return on", after).partition(", ")[2],
             sep="; from its return on ",
         )
+
+
+def _by_part(
+    waits: Sequence[tuple[float, float]], away: Sequence[tuple[float, float, str]]
+) -> dict[str, list[float]]:
+    """Return how long the frames waited that met restarts of each part, and by strike of the same time."""
+    out: dict[str, list[float]] = {}
+    for begin, end, name in away:
+        after_s = (begin - _DELAY_S + _BUCKET_S / 2) % _BUCKET_S - _BUCKET_S / 2
+        met = [done - made for made, done in waits if made < end and begin < done]
+        for key in (name, f"{name} {after_s:.2f} s after a flush"):
+            out.setdefault(key, []).extend(met)
+    return out
 
 
 def run(house: House, args: argparse.Namespace) -> int:
@@ -261,7 +284,7 @@ def run(house: House, args: argparse.Namespace) -> int:
         processes.append(context.Process(target=simulate, args=(work, theirs), daemon=True))
         channels.append(ours)
         processes[-1].start()
-    away = restart_in_turn(house, until_s, args.every, args.only)
+    away = restart_in_turn(house, until_s, args.every, args.only, args.strike)
     told: list[Told] = [channel.recv() for channel in channels]
     for process in processes:
         process.join()
@@ -284,6 +307,7 @@ def main() -> int:
     parser.add_argument("--every", type=float, default=20.0)
     parser.add_argument("--batching", choices=("frame", "journal"), default="journal")
     parser.add_argument("--only", choices=("indexer", "clickhouse", "redis", "api"), nargs="*", default=())
+    parser.add_argument("--strike", type=float, nargs="*", default=())
     args = parser.parse_args()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program is compiled, too
     print(f"# {machine()}: {' '.join(sys.argv[1:])}", flush=True)

@@ -37,6 +37,9 @@ class HeldInserter(Inserter):
         self.inserted: list[tuple[str, list[str]]] = []
         self._failures = failures
 
+    def prepare(self, units: Sequence[AcceptedFrame]) -> None:  # noqa: ARG002
+        raise StoreError("full", retryable=True, fault=Fault.FULL)
+
     def insert(
         self,
         token: str,

@@ -48,6 +48,9 @@ class Failing(Inserter):
     def stored_of(self, identities: Collection[str]) -> set[str]:  # noqa: ARG002
         return set()
 
+    def prepare(self, units: Sequence[AcceptedFrame]) -> None:
+        """Leave all to the batch."""
+
     def insert(
         self,
         token: str,  # noqa: ARG002

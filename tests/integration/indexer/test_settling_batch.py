@@ -37,6 +37,9 @@ class FailingOnce(Inserter):
         self.gate = WriteGate()
         self.inserted: list[list[str]] = []
 
+    def prepare(self, units: Sequence[AcceptedFrame]) -> None:
+        """Leave all to the batch."""
+
     def insert(
         self,
         token: str,  # noqa: ARG002
