@@ -45,7 +45,7 @@ def test_killed_in_the_middle_and_run_again_is_exact(product: Up, start: Starter
     reached = _chunks(state)
     assert not json.loads(state.read_bytes())["finished"]
     second = _backfill(start, product, path)
-    assert second.wait(120) == 3, second.output  # one bad line
+    assert second.wait(300) == 3, second.output  # one bad line
     assert _chunks(state) > reached
     assert f"{path}:{LINES + 2}: bad_value" in second.output
     total = float(sum(i % 7 for i in range(LINES)))
@@ -56,11 +56,11 @@ def test_killed_in_the_middle_and_run_again_is_exact(product: Up, start: Starter
     assert status == 200
     assert b"backfill/" not in agents  # no bucket of the present waits for a file
     third = _backfill(start, product, path)
-    assert third.wait(120) == 0, third.output
+    assert third.wait(300) == 0, third.output
     assert "already sent" in third.output
     state.unlink()  # then identities alone keep it exact
     fourth = _backfill(start, product, path)
-    assert fourth.wait(120) == 3, fourth.output
+    assert fourth.wait(300) == 3, fourth.output
     assert "answered 409" in fourth.output
     assert product.api.one("sum(increase(backfill_orders[60s]))", end_s) == total
 
@@ -83,7 +83,7 @@ def test_histograms_of_openmetrics_answer_as_in_prometheus(
         ]
     path.write_text("\n".join([*lines, "# EOF", ""]))
     process = _backfill(start, product, path)
-    assert process.wait(120) == 0, process.output
+    assert process.wait(300) == 0, process.output
     end_s = start_s + 60
     product.api.wait_until("increase(backfill_seen_total[60s])", end_s, 25.0)
     assert product.api.one("increase(backfill_wait_count[60s])", end_s) == 40.0

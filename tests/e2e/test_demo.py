@@ -45,7 +45,7 @@ def _truth(product: Up, starter: Starter) -> Truth:
 def promtool(product: Up, kind: str, query: str, *options: str) -> list[dict[str, Any]]:
     """Return the series that Debian's promtool gives."""
     command = ["promtool", "query", "-o", "json", kind, *options, product.api.url, query]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     result: list[dict[str, Any]] = json.loads(done.stdout)
     return result

@@ -54,7 +54,7 @@ def seen(loaded: Up) -> Any:
     """Provide the answers that the front ends of Node got."""
     assert (NODE / "node_modules" / "@grafana").is_dir(), "`make test` installs it with npm ci"
     asked = ["node", str(NODE / "front_ends.js"), loaded.api.url, str(END_S)]
-    run = subprocess.run(asked, capture_output=True, text=True, timeout=120, check=False)
+    run = subprocess.run(asked, capture_output=True, text=True, timeout=300, check=False)
     assert run.returncode == 0, run.stderr[-4_000:]
     return json.loads(run.stdout)
 

@@ -93,7 +93,7 @@ sys.exit(meterhouse.main(sys.argv[1:]))
 def test_an_early_interrupt_is_not_dropped(tmp_path: Path) -> None:
     listen = [word for part in ("statsd", "indexer", "api", "ops") for word in (f"--{part}", "127.0.0.1:0")]
     asked = [sys.executable, "-c", _INTERRUPTED, "up", "--data", str(tmp_path), *listen]
-    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 130, done.stderr
 
 

@@ -55,7 +55,7 @@ async def ups(store: Store, org_id: int, project_id: int) -> list[dict[str, str]
     engine = QueryEngine(store, Catalog(store, settings), settings)
     try:
         at = Grid.instant(time.time_ns() // 1_000_000)
-        answer = await engine.instant(Tenant(org_id, project_id), "up == 1", at.start_ms, QueryOptions(10.0))
+        answer = await engine.instant(Tenant(org_id, project_id), "up == 1", at.start_ms, QueryOptions(60.0))
     finally:
         await asyncio.to_thread(engine.close)
     assert isinstance(answer.value, Vector)

@@ -114,7 +114,7 @@ def test_killed_between_storing_and_committing(kafka_cluster: KafkaCluster, tmp_
     kafka_cluster.add("killed", *messages)
     program = [sys.executable, "-m", "tests.integration.stream_process", url, "journal", str(journal)]
     program.append(f"kafka:{kafka_cluster.brokers}/killed")
-    died = subprocess.run([*program, "commit"], cwd=ROOT, stdout=subprocess.DEVNULL, timeout=120, check=False)
+    died = subprocess.run([*program, "commit"], cwd=ROOT, stdout=subprocess.DEVNULL, timeout=300, check=False)
     assert died.returncode == -9
     kafka_cluster.add("killed", HIT_BYTES)  # a batch that was cut stays as it is
     last = subprocess.Popen([*program, "never"], cwd=ROOT, stdout=subprocess.DEVNULL)

@@ -21,7 +21,7 @@ REPLICATED = sorted(s.table for s in statements(Layout(cluster="prod")) if "ENGI
 def _made(directory: Path, port: int, replica: str, definitions: dict[str, str] | None) -> dict[str, Any]:
     command = [sys.executable, "-m", "tests.integration.keeper_replica", str(directory), str(port), replica]
     given = json.dumps(definitions) if definitions is not None else ""
-    done = subprocess.run(command, cwd=ROOT, input=given, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, input=given, capture_output=True, text=True, timeout=300)
     assert done.stdout, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found

@@ -12,6 +12,6 @@ from tests.support.markdown import ROOT
 def test_a_range_function_is_one_file(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.support.added_function", str(tmp_path / "chdb")],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from typing import Any
 
@@ -174,6 +175,11 @@ def test_the_command_says_what_it_would_do_and_does_it(
     assert "would derive counters_60s from counters_10s: " in capsys.readouterr().out
     assert contents(store) != before
     if not store.embedded:
+        # on a busy machine the agent of the frame may have been heard of longer ago
+        now_ms = time.time_ns() // 1_000_000
+        store.command(
+            f"INSERT INTO heartbeats SELECT * REPLACE ({now_ms} AS heard_ms) FROM heartbeats LIMIT 1"
+        )
         assert repair(["--yes"]) == 2
         assert "indexers heard of agents in the last 30 s" in capsys.readouterr().err
         store.command("TRUNCATE TABLE heartbeats")

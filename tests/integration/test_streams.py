@@ -16,6 +16,7 @@ import aiohttp
 import msgspec
 import pytest
 import redis
+from msgspec import structs
 
 from indexer.clickhouse.store import Store, open_store
 from indexer.metrics import Metrics
@@ -131,7 +132,7 @@ def test_killed_at_every_place(
     program = [sys.executable, "-m", "tests.integration.stream_process", url, batching, str(journal)]
     for kill in kills:
         died = subprocess.run(
-            [*program, redis_server.url, kill], cwd=ROOT, stdout=subprocess.DEVNULL, timeout=120, check=False
+            [*program, redis_server.url, kill], cwd=ROOT, stdout=subprocess.DEVNULL, timeout=300, check=False
         )
         assert died.returncode == -9, kill
     last = subprocess.Popen([*program, redis_server.url, "never"], cwd=ROOT, stdout=subprocess.DEVNULL)
@@ -170,14 +171,17 @@ def test_a_dead_consumers_batch_is_taken_over_as_it_is(redis_server: RedisServer
     assert first is not None
     assert first == one.next() == RedisStream(settings, "one", later).next()  # by the rules of the first time
     assert len(first.entries.ids) == 3
+    patient = RedisStream(structs.replace(settings, claim_s=3_600.0), "two", present)
+    second = patient.next()
+    assert second is not None
+    assert not second.taken_over
+    assert [len(message) > 0 for message in second.entries.messages] == [True, False]
+    assert patient.commit(second, StoredBatch(1, 1))
+    patient.close()
     deadline = time.monotonic() + 120
-    taken = None
-    while taken is None or not taken.taken_over:
+    while (taken := two.next()) is None:
         assert time.monotonic() < deadline
-        if taken is not None:
-            assert [len(message) > 0 for message in taken.entries.messages] == [True, False]
-            assert two.commit(taken, StoredBatch(1, 1))
-        taken = two.next()
+    assert taken.taken_over
     assert (taken.key, taken.entries) == (first.key, first.entries)
     assert not one.keep(first)
     assert not one.commit(first, StoredBatch(3, 3))

@@ -168,7 +168,7 @@ def test_the_short_form_counts_findings(store: Store, caplog: pytest.LogCaptureF
     assert "event=verify_found text=rollup_differs: counters_60s" in caplog.text
 
 
-def test_the_short_form_gives_each_statement_what_is_left_of_its_second(
+def test_the_short_form_gives_each_statement_what_is_left_of_its_time(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
@@ -179,12 +179,12 @@ def test_the_short_form_gives_each_statement_what_is_left_of_its_second(
         return real(self, sql, *args)
 
     monkeypatch.setattr(Store, "rows", rows)
-    StartupCheck(store, Retention(), Metrics()).look()
+    StartupCheck(store, Retention(), Metrics(), for_s=60.0).look()
     (_, *checks) = asked
     assert "FROM retention_eras" in asked[0], "it is small, and read before the check"
     left_s = [float(sql.rpartition("max_execution_time = ")[2]) for sql in checks]
     assert left_s
-    assert 0 < left_s[0] <= 1
+    assert 0 < left_s[0] <= 60
     assert left_s == sorted(left_s, reverse=True)
     StartupCheck(store, Retention(), Metrics(), for_s=-1.0).look()  # its time is over: no error leaves
 
@@ -217,7 +217,7 @@ def verify(dsn: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         env={"METERHOUSE_INDEXER__DSN": dsn, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
 

@@ -258,9 +258,9 @@ async def test_the_webhook_is_told_of_changes_once_and_until_it_takes_them(recei
 async def test_a_message_that_fails_for_ever_holds_up_no_other(receiver: WebhookReceiver, kind: str) -> None:
     """An alert is answered with 500 for ever: others are told at once, and it is dropped at last."""
     receiver.fails = lambda body: "bad" in str(body)
-    of: dict[str, Any] = {"alertmanager": AlertmanagerSettings(urls=[receiver.url], max_age_s=2)}
+    of: dict[str, Any] = {"alertmanager": AlertmanagerSettings(urls=[receiver.url], max_age_s=4)}
     if kind == "webhook":
-        of = {"webhook": AlertWebhookSettings(url=receiver.url, max_age_s=2)}
+        of = {"webhook": AlertWebhookSettings(url=receiver.url, max_age_s=4)}
     name = "webhook" if kind == "webhook" else receiver.url
     tenancy = TenancySettings(mode="header")
     async with notifier(**of, tenancy=tenancy) as (made, metrics):
@@ -338,36 +338,36 @@ async def test_a_real_alertmanager_groups_silences_resolves_and_is_killed(
     def current(name: str, *numbers: int, resolved_ms: int | None = None) -> list[AlertNotice]:
         return [live(name, fired_ms, clock[0], resolved_ms, n=str(number)) for number in numbers]
 
-    def told(status: str, name: str) -> list[str]:
-        return sorted(
-            alert["labels"]["n"]
-            for body in receiver.bodies()
-            if body["groupLabels"] == {"alertname": name}
-            for alert in body["alerts"]
-            if alert["status"] == status
-        )
+    def messages(status: str, name: str) -> list[list[str]]:
+        """Return the numbers of a group's alerts of one status, of each message that has one."""
+        of_group = [body for body in receiver.bodies() if body["groupLabels"] == {"alertname": name}]
+        found = [[a["labels"]["n"] for a in body["alerts"] if a["status"] == status] for body in of_group]
+        return [sorted(numbers) for numbers in found if numbers]
 
     of = AlertmanagerSettings(urls=[server.url], resend_s=1)
     try:
         async with notifier(of, now_ms=lambda: clock[0]) as (made, _):
             await asyncio.to_thread(server.silence, "Quiet")
             await made.send(TENANT, current("Loud", 1, 2) + current("Quiet", 1))
-            await receiver.until(lambda: told("firing", "Loud") == ["1", "2"])
-            assert len(receiver.requests) == 1  # one group, one message
+            await receiver.until(lambda: ["1", "2"] in messages("firing", "Loud"))
+            loud = messages("firing", "Loud")
+            assert len(receiver.requests) == len(loud)  # one group
+            # It does not wait for more of a group that fires since long, so the first may be alone.
+            assert loud in ([["1", "2"]], [["1"], ["1", "2"]], [["2"], ["1", "2"]])
             clock[0] += 1_000
             await made.send(TENANT, current("Loud", 1, 2))  # sent again: no second message
             await asyncio.to_thread(server.kill)
             clock[0] += 1_000
             await made.send(TENANT, current("Loud", 1, 2, resolved_ms=clock[0] - 10_000) + current("Late", 1))
             await asyncio.to_thread(server.start)
-            await receiver.until(lambda: told("firing", "Late") == ["1"])
+            await receiver.until(lambda: messages("firing", "Late") == [["1"]])
             found = await asyncio.to_thread(server.ask, "alerts")
             assert {alert["labels"]["alertname"] for alert in found} == {"Late"}
             clock[0] += 1_000
             await made.send(TENANT, current("Late", 1, resolved_ms=clock[0] - 10_000))
-            await receiver.until(lambda: told("resolved", "Late") == ["1"])
-        assert told("firing", "Loud") == ["1", "2"]
-        assert told("firing", "Quiet") == []
-        assert told("firing", "Late") == ["1"]
+            await receiver.until(lambda: messages("resolved", "Late") == [["1"]])
+        assert messages("firing", "Loud") == loud
+        assert messages("firing", "Quiet") == []
+        assert messages("firing", "Late") == [["1"]]
     finally:
         await asyncio.to_thread(server.kill)

@@ -33,7 +33,7 @@ def test_row_groups_are_bounded(tmp_path: Path) -> None:
         )
     done = subprocess.run(
         [sys.executable, "-c", WRITE_AND_ASK, str(rows), str(file)],
-        capture_output=True, text=True, check=False, timeout=120,
+        capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     groups, found = map(json.loads, done.stdout.splitlines())
