@@ -333,6 +333,7 @@ class IndexerService:
                 scoped_from_ms=tables.scoped_from_ms,
                 remembers_s=known.remembers_s,
                 delete=self.delete if settings.admin_api else None,
+                deletions=self._deleter.running if self._deleter is not None else tuple,
                 name=journal.name if journal and not (store.embedded or settings.only_indexer) else "",
             ),
         )

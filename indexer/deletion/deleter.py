@@ -22,17 +22,17 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 import numpy as np
 
 from indexer.clickhouse.granularities import GRANULARITIES
-from indexer.clickhouse.native_format import AnyArray, Block
+from indexer.clickhouse.native_format import Block
 from indexer.clickhouse.retention import Retention
 from indexer.clickhouse.schema.eras import Era, kept_from, read_eras
-from indexer.clickhouse.schema.metric_types import BY_KIND, Kind
+from indexer.clickhouse.schema.metric_types import Kind
 from indexer.clickhouse.sql_quoting import quote_name
 from indexer.clickhouse.store import Store
 from indexer.deletion import deletion_statements as statements
@@ -46,7 +46,9 @@ from indexer.deletion.deletion_request import (
     entries,
 )
 from indexer.deletion.deletion_statements import MAX_LISTED, DeletedRows
+from indexer.deletion.ids_tables import IdsTables
 from indexer.deletion.mutations import Mutations
+from indexer.deletion.running_deletions import RunningDeletion, RunningDeletions, Step
 from indexer.deletion.unfinished_deletions import UnfinishedDeletions
 from indexer.deletion.unsettled_batches import UnsettledBatch, unsettled_text
 from indexer.write.insert_feed import InsertFeed
@@ -55,9 +57,6 @@ from indexer.write.write_gate import WriteGate
 
 log = logging.getLogger(__name__)
 
-#: Tables of ids; their names begin so.
-_IDS_TABLE: Final = "deletion_"
-_ID_ROWS: Final = 250_000
 #: How long INSERTs that run may keep a deletion waiting.
 _QUIET_S: Final = 60.0
 #: Looks for batches with frames of other orgs in this time.
@@ -93,27 +92,33 @@ class DeletionParts:
 
 
 class Deleter:
-    """See the module. One deletion runs, further ones wait. Blocks."""
+    """See the module. An org has one deletion at once, and one of all is in the catalog. Blocks."""
 
     def __init__(self, store: Store, retention: Retention, parts: DeletionParts) -> None:
         self._store = store
         self._retention = retention
         self._parts = parts
         self._unfinished = UnfinishedDeletions(store)
-        self._lock = threading.Lock()
+        self._ids = IdsTables(store)
+        self._running = RunningDeletions()
+        self._catalog = threading.Lock()  # the INSERTs of an org wait for its step there: for no other one
+
+    def running(self) -> list[RunningDeletion]:
+        """Return the deletions that run, the oldest first."""
+        return self._running.listing()
 
     def delete(self, asked: DeletionRequest) -> DeletionResult:
         """Delete, or only count for a `dry_run`.
 
-        Raises DeletionError, DeletionBusyError, StoreError.
+        Raises DeletionError, DeletionBusyError, StoreError; TooManyDeletionsError while the org has another.
         """
         check_deletion(asked)
         eras = read_eras(self._store) or [Era(0, self._retention, ())]
         kept = dict(kept_from(eras, int(self._parts.now_s())))
         alone = self._parts.alone and self._store.cluster is None
         span = deletion_range(asked.start_s, asked.end_s, kept, alone=alone)
-        with self._lock:
-            self._drop_old_tables()
+        self._ids.drop_old()
+        with nullcontext() if asked.dry_run else self._running.begun(asked.org_id):
             if not asked.dry_run:
                 self._resume(asked.org_id)
             found = [self._delete(rows, span, asked) for rows in self._divided(asked)]
@@ -131,7 +136,7 @@ class Deleter:
             if asked.metrics:
                 yield DeletedRows(asked.org_id, asked.metrics)
         elif self._store.cluster is None:
-            with self._ids_table(asked.metrics) as table:
+            with self._ids.table(asked.metrics) as table:
                 yield DeletedRows(asked.org_id, asked.metrics, table)
         else:
             for part in divided_series(asked.metrics):
@@ -153,7 +158,7 @@ class Deleter:
                     self._check_settled(rows.org_id)
                     self._begin(rows, span, samples)
                 samples.wait()
-            with self._renewed(rows.org_id):
+            with self._catalog_of(rows.org_id), self._renewed(rows.org_id):
                 self._clean_catalog(rows, span, f"{tag}c")
         return int(series), counted
 
@@ -172,11 +177,12 @@ class Deleter:
         if self._store.cluster is not None or not self._parts.alone or not self._unfinished.has(org_id):
             return
         tag = uuid.uuid4().hex
-        Mutations(self._store, tag).wait_for_earlier("series", _CATALOG_S)
-        with self._renewed(org_id):
-            self._clean_tags(f"org_id = {org_id}", tag)
-            self._clean_strings(org_id, f"{tag}3")
-            self._unfinished.end(org_id)
+        with self._catalog_of(org_id):
+            Mutations(self._store, tag).wait_for_earlier("series", _CATALOG_S)
+            with self._renewed(org_id):
+                self._clean_tags(f"org_id = {org_id}", tag)
+                self._clean_strings(org_id, f"{tag}3")
+                self._unfinished.end(org_id)
         log.info("event=deletion_resumed org=%d", org_id)
 
     def _begin(self, rows: DeletedRows, span: DeletionRange, samples: Mutations) -> None:
@@ -243,6 +249,15 @@ class Deleter:
         return int(count)
 
     @contextmanager
+    def _catalog_of(self, org_id: int) -> Iterator[None]:
+        """Wait for the deletions that clean the catalog, before INSERTs of the org are held back."""
+        self._running.step(org_id, Step.WAITS)
+        with self._catalog:
+            self._running.step(org_id, Step.CATALOG)
+            yield
+        self._running.step(org_id, Step.SAMPLES)
+
+    @contextmanager
     def _alone(self, org_id: int) -> Iterator[None]:
         try:
             with self._parts.gate.alone(org_id, _QUIET_S):
@@ -288,53 +303,8 @@ class Deleter:
                     stack.enter_context(self._parts.insert_feed.announce(kind, block, first=False))
             yield
 
-    # ------------------------------------------------------------ tables of ids
-
-    @contextmanager
-    def _ids_table(self, metrics: Sequence[MetricSeries]) -> Iterator[str]:
-        """Provide a table of these series while they are deleted."""
-        table = f"{_IDS_TABLE}{uuid.uuid4().hex}"
-        self._store.command(
-            f"CREATE TABLE {quote_name(table)} (kind UInt8, project_id UInt32, metric_id UInt64,"
-            " series_id UInt64) ENGINE = MergeTree ORDER BY (kind, project_id, metric_id, series_id)"
-        )
-        columns = _id_columns(metrics)
-        for at in range(0, len(columns["kind"]), _ID_ROWS):
-            self._store.insert(table, {name: of[at : at + _ID_ROWS] for name, of in columns.items()})
-        yield self._qualified(table)  # after a failure it stays: ClickHouse may still read it
-        self._store.command(f"DROP TABLE IF EXISTS {quote_name(table)} SYNC")
-
-    def _drop_old_tables(self) -> None:
-        """Drop tables of ids that earlier processes left, and that no deletion in progress reads."""
-        if self._store.cluster is not None:
-            return
-        rows = self._store.rows(
-            "SELECT name FROM system.tables WHERE database = currentDatabase()"
-            " AND startsWith(name, {prefix:String})",
-            {"prefix": _IDS_TABLE},
-        )
-        reading = "SELECT command FROM system.mutations WHERE database = currentDatabase() AND NOT is_done"
-        commands = [str(text) for (text,) in self._store.rows(reading)] if rows else []
-        for (name,) in rows:
-            if not any(name in text for text in commands):
-                self._store.command(f"DROP TABLE IF EXISTS {quote_name(name)} SYNC")
-
     def _qualified(self, table: str) -> str:
         return f"{quote_name(self._store.database)}.{quote_name(table)}"
-
-
-def _id_columns(metrics: Sequence[MetricSeries]) -> dict[str, AnyArray]:
-    counts = [entries([one]) for one in metrics]
-
-    def repeated(values: Sequence[int], dtype: str) -> AnyArray:
-        return np.repeat(np.array(values, dtype), counts)
-
-    return {
-        "kind": repeated([BY_KIND[one.kind].number for one in metrics], "<u1"),
-        "project_id": repeated([one.project_id for one in metrics], "<u4"),
-        "metric_id": repeated([one.metric_id for one in metrics], "<u8"),
-        "series_id": np.concatenate([one.ids if one.series else np.zeros(1, "<u8") for one in metrics]),
-    }
 
 
 def divided_series(metrics: Sequence[MetricSeries]) -> Iterator[list[MetricSeries]]:

@@ -34,6 +34,10 @@ class DeletionBusyError(Exception):
     """Not now; the same request may succeed later."""
 
 
+class TooManyDeletionsError(DeletionBusyError):
+    """The org has another deletion, or too many run."""
+
+
 class MetricSeries(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Series of one metric, type and project. `series`: their ids as little-endian UInt64; empty: all."""
 

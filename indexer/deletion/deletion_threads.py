@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from indexer.deletion.deletion_request import DeletionBusyError, DeletionRequest, DeletionResult
+from indexer.deletion.deletion_request import DeletionRequest, DeletionResult, TooManyDeletionsError
 
 #: Deletions that run or wait at once, of as many orgs.
 MAX_DELETIONS: Final = 4
@@ -26,12 +26,12 @@ class DeletionThreads:
     async def run(
         self, delete: Callable[[DeletionRequest], DeletionResult], asked: DeletionRequest
     ) -> DeletionResult:
-        """Delete, or count. Raises DeletionBusyError at once if too many run, and as `delete` does."""
+        """Delete, or count. Raises TooManyDeletionsError at once, and as `delete` does."""
         org_id = asked.org_id
         if org_id in self._orgs:
-            raise DeletionBusyError(f"org {org_id}: another deletion is running: delete again later")
+            raise TooManyDeletionsError(f"org {org_id}: another deletion is running: delete again later")
         if len(self._orgs) >= MAX_DELETIONS:
-            raise DeletionBusyError(f"{MAX_DELETIONS} deletions are running: delete again later")
+            raise TooManyDeletionsError(f"{MAX_DELETIONS} deletions are running: delete again later")
         self._orgs.add(org_id)
         work = self._threads.submit(delete, asked)
         work.add_done_callback(lambda _: self._orgs.discard(org_id))

@@ -6,7 +6,8 @@ projects that lose samples.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from aiohttp import web
@@ -18,9 +19,11 @@ from indexer.deletion.deletion_request import (
     DeletionError,
     DeletionRequest,
     DeletionResult,
+    TooManyDeletionsError,
     decode_deletion,
 )
 from indexer.deletion.deletion_threads import DeletionThreads
+from indexer.deletion.running_deletions import RunningDeletion
 from indexer.http.paths import DELETIONS
 from indexer.receive.answers import error_answer, grant_of, json_answer
 
@@ -50,9 +53,20 @@ class DeletionPage:
         except DeletionError as e:
             return error_answer(400, str(e))
         except DeletionBusyError as e:
-            return error_answer(503, str(e), {"Retry-After": "10"})
+            status = 429 if isinstance(e, TooManyDeletionsError) else 503
+            return error_answer(status, str(e), {"Retry-After": "10"})
         except StoreError as e:
             return error_answer(503, e.told, {"Retry-After": "10"})
+
+
+def shown_deletions(running: Iterable[RunningDeletion], grant: Grant) -> list[dict[str, object]]:
+    """Return the deletions of the grant's orgs, as `/status` shows them."""
+    now_s = time.monotonic()
+    return [
+        {"org_id": one.org_id, "step": one.step, "running_s": round(now_s - one.since_s, 1)}
+        for one in running
+        if grant.operates or grant.tenant is None or grant.tenant.org_id == one.org_id
+    ]
 
 
 def _require(grant: Grant, asked: DeletionRequest) -> None:

@@ -30,6 +30,7 @@ from indexer.access.grants import EVERYTHING, AccessError, CheckingError, Forbid
 from indexer.agents.completeness import SKEW_MS
 from indexer.agents.observer import AgentObserver
 from indexer.clickhouse.store import StoreError
+from indexer.deletion.running_deletions import RunningDeletion
 from indexer.http.authenticator import Authenticator
 from indexer.http.paths import DELETIONS, LIMITS
 from indexer.http.server import certificate_of
@@ -38,7 +39,7 @@ from indexer.metrics import Metrics
 from indexer.receive.answers import GRANT, error_answer, grant_of, json_answer
 from indexer.receive.bundles import answer_each
 from indexer.receive.decode_budget import DecodeBudget
-from indexer.receive.deletion_page import Delete, DeletionPage
+from indexer.receive.deletion_page import Delete, DeletionPage, shown_deletions
 from indexer.receive.intake import Intake
 from indexer.receive.limits_http import LimitsPage
 from indexer.receive.message_intake import LARGE_BYTES, MessageIntake
@@ -80,7 +81,8 @@ class ReceiverParts:
     `pending`, `taken`: known requests of messages.
     `set_aside`: None when batching by frame. `scoped_from_ms`: earlier frames keep identities without their
     tenant (indexer/write/identity.py). `remembers_s`: minimum seconds that a stored frame is known. `delete`:
-    None where deletions are off. `name`: of the indexer, if others may have frames that it has not.
+    None where deletions are off. `deletions`: those that run. `name`: of the indexer, if others may have
+    frames that it has not.
     """
 
     ready: Callable[[], Awaitable[Mapping[Part, str]]]
@@ -96,6 +98,7 @@ class ReceiverParts:
     scoped_from_ms: int
     remembers_s: int
     delete: Delete | None = None
+    deletions: Callable[[], Sequence[RunningDeletion]] = tuple
     name: str = ""
 
 
@@ -294,7 +297,8 @@ class Receiver:
     async def _status(self, request: web.Request) -> web.Response:
         grant = grant_of(request)
         shows = EVERYTHING.covers if grant.operates else grant.covers
-        return json_answer({"agents": self._parts.observer.listing(shows)})
+        deletions = shown_deletions(self._parts.deletions(), grant)
+        return json_answer({"agents": self._parts.observer.listing(shows), "deletions": deletions})
 
     @asynccontextmanager
     async def _memory(self, size: int, org_id: int | None = None) -> AsyncIterator[None]:

@@ -24,7 +24,7 @@ from shim.http import params as p
 from shim.http.context import CONTEXT, HttpContext
 from shim.http.request import in_slot, matcher_sets, params_of, tenant_of
 from shim.http.responses import answer
-from shim.model.errors import AdminDisabled, BadData, ExecutionError, Unavailable
+from shim.model.errors import AdminDisabled, BadData, ExecutionError, TooMany, Unavailable
 from shim.model.tenancy import Tenant
 
 PATH: Final = "/api/v1/admin/tsdb"
@@ -52,8 +52,8 @@ async def delete_series(request: web.Request) -> web.Response:
     asked = DeletionRequest(tenant.org_id, metrics, start_s, max(start_s, end_s), p.flag(given, "dry_run"))
     try:
         result = await context.deletion_threads.run(context.delete, asked)
-    except DeletionBusyError as e:
-        raise Unavailable(str(e)) from None
+    except DeletionBusyError as e:  # the one of the threads alone: a context has its own errors
+        raise TooMany(str(e)) from None
     return answer(_shown(result), infos=_notes(asked, result))
 
 

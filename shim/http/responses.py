@@ -34,6 +34,7 @@ _GZIP_MIN_BYTES: Final = 150
 _GZIP_THREAD_BYTES: Final = 64 << 10
 #: Headers of refusals, by status.
 _HEADERS: Final[dict[int, dict[str, str]]] = {
+    429: {"Retry-After": "10"},
     503: {"Retry-After": "1"},
 }
 #: How Snuba's endpoints name errors; others have Prometheus' name.

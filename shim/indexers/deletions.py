@@ -15,13 +15,14 @@ from indexer.deletion.deletion_request import (
     DeletionError,
     DeletionRequest,
     DeletionResult,
+    TooManyDeletionsError,
 )
 from indexer.http.paths import DELETIONS
 from shim.indexers.indexer_client import IndexerClient
-from shim.model.errors import BadData, Forbidden, Unavailable
+from shim.model.errors import BadData, Forbidden, TooMany, Unavailable
 
 _log: Final = logging.getLogger("shim.indexers")
-#: Deletes. Raises BadData, Forbidden, Unavailable, and StoreError of a store in this process.
+#: Deletes. Raises BadData, Forbidden, TooMany, Unavailable, and StoreError of a store in this process.
 DeleteSeries = Callable[[DeletionRequest], DeletionResult]
 #: How long an indexer may delete without an answer.
 _TIMEOUT_S: Final = 6 * 3_600.0
@@ -39,6 +40,8 @@ def local_deletions(delete: Callable[[DeletionRequest], DeletionResult]) -> Dele
             return delete(asked)
         except DeletionError as e:
             raise BadData(str(e)) from None
+        except TooManyDeletionsError as e:
+            raise TooMany(str(e)) from None
         except DeletionBusyError as e:
             raise Unavailable(str(e)) from None
 
@@ -62,6 +65,8 @@ def remote_deletions(client: IndexerClient) -> DeleteSeries:
             told = _error_of(answer.body)
             if answer.status in (400, 413):
                 raise BadData(f"the indexer refused the deletion: {told}")
+            if answer.status == 429:
+                raise TooMany(told)
             if answer.status in (401, 403):
                 raise Forbidden(f"the indexer refused the deletion: {told}")
         raise Unavailable(f"no indexer deleted: {told}")

@@ -48,6 +48,13 @@ class Unavailable(QueryError):
     status = 503
 
 
+class TooMany(QueryError):  # names the answer, like HTTP's
+    """More requests of this kind than may run; the same one may succeed later."""
+
+    error_type = "unavailable"
+    status = 429
+
+
 class InternalError(QueryError):
     """A bug of ours."""
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import ANY
 
 import aiohttp
 import pytest
@@ -58,6 +59,13 @@ class World:
         url, headers = f"{self.shims[shim].url}{path}", {"Authorization": f"Bearer {token}"}
         async with self.session.request(method, url, data=data, headers=headers) as response:
             return response.status, await response.json() if response.status != 204 else None
+
+    async def deletions(self, token: str) -> list[dict[str, Any]]:
+        """Return the deletions that the indexer shows as running."""
+        headers = {"Authorization": f"Bearer {token}"}
+        async with self.session.get(f"{self.indexer.url}/status", headers=headers) as response:
+            found: list[dict[str, Any]] = (await response.json())["deletions"]
+            return found
 
     async def hosts(self, token: str, shim: str = "here") -> set[str]:
         """Return the hosts that have samples."""
@@ -124,6 +132,33 @@ async def test_who_may_delete_and_of_whom(world: World) -> None:
     assert (await world.hosts("org"), await world.hosts("other")) == ({"a", "c"}, set())
     await world.send({"a": 1.0}, 2)  # the same frame's strings, written anew
     assert await world.hosts("other", "elsewhere") == {"a"}
+
+
+async def test_a_slow_deletion_of_one_org_delays_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for an INSERT of its org. A further one of it is refused, wherever it is asked for."""
+    monkeypatch.setattr("indexer.deletion.deleter._QUIET_S", 600.0)
+    for org_id in (1, 2):
+        await world.send({"a": 1.0}, org_id)
+    wanted, gate = {"match[]": "hits"}, world.indexer._deleter._parts.gate  # type: ignore[union-attr]
+    gate.enter({1})
+    async with asyncio.timeout(120):
+        slow = asyncio.create_task(world.ask(DELETE, "one", wanted))
+        while not (running := await world.deletions("one")):  # noqa: ASYNC110  # of HTTP
+            await asyncio.sleep(0.01)
+        assert [(one["org_id"], one["step"]) for one in running] == [(1, "samples")]
+        assert await world.deletions("operator") == [running[0] | {"running_s": ANY}]
+        assert await world.deletions("other") == []
+        status, document = await world.ask(DELETE, "other", wanted)
+        assert (status, document["data"]["series"]) == (200, 1)
+        for shim in ("here", "elsewhere"):
+            status, document = await world.ask(DELETE, "one", wanted, shim=shim)
+            assert (status, "org 1: another deletion is running" in document["error"]) == (429, True)
+        gate.leave({1})
+        status, document = await slow
+    assert (status, document["data"]["series"]) == (200, 1)
+    assert await world.deletions("operator") == []
 
 
 async def test_a_frame_that_is_sent_again_brings_nothing_back(world: World) -> None:
