@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import clickhouse_connect
 import numpy as np
@@ -25,7 +26,8 @@ from clickhouse_connect.driver.client import Client
 
 import indexer.service
 from indexer.clickhouse.client_pool import ClientPool
-from indexer.clickhouse.schema import GRANULARITIES, complete, migrate
+from indexer.clickhouse.schema import GRANULARITIES, complete, migrate, table_maker
+from indexer.clickhouse.schema.cluster_nodes import ClusterNodes, definitions, look
 from indexer.clickhouse.store import Store
 from indexer.deletion.deleter import Deleter, DeletionParts
 from indexer.deletion.deletion_request import DeletionRequest, MetricSeries
@@ -129,6 +131,25 @@ def starts(store: LocalCluster) -> dict[str, object]:
     return found
 
 
+def copied_definition(store: LocalCluster) -> bool:
+    """Return whether a node gets a table as another node has it, here with another TTL.
+
+    The other node is that of before the loss: this engine has no second one.
+    """
+    before, known = look(store, "prod").nodes, definitions(store, "prod")
+    days = "toIntervalDay(retention_days)"
+    known["sets_1d_local"] = known["sets_1d_local"].replace(days, f"{days} + toIntervalDay(1)")
+    store.command("DROP VIEW incoming_sets_1d_view_local SYNC")
+    store.command("DROP TABLE sets_1d_local SYNC")
+    with (
+        patch.object(table_maker, "look", lambda *of: ClusterNodes([*look(*of).nodes, *before])),
+        patch.object(table_maker, "definitions", lambda *_: known),
+    ):
+        complete(store)
+    ((made,),) = store.rows("SELECT create_table_query FROM system.tables WHERE name = 'sets_1d_local'")
+    return "toIntervalDay(1)" in made
+
+
 async def completed_by_itself(store: LocalCluster) -> bool:
     """Return whether a running indexer makes a view again that is lost."""
     indexer.service.TablesWatch = partial(TablesWatch, every_s=0.05)  # type: ignore[assignment,attr-defined]
@@ -182,6 +203,7 @@ def main() -> None:
     (series,) = store.rows("SELECT count(DISTINCT series_id) FROM series")
     (tags,) = store.rows("SELECT count(DISTINCT tag_value) FROM metric_tag_values")
     written = {"counters": totals, "members": members[0], "series": series[0], "tags": tags[0]}
+    found["copied"] = copied_definition(store)
     found["by_itself"] = asyncio.run(completed_by_itself(store))
     print(json.dumps({"starts": found, "written": written, "deleted": deleted(store)}))
     store.close()

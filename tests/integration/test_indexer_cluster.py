@@ -37,6 +37,7 @@ def test_starts_with_a_dead_replica_and_a_batch_written_twice(tmp_path: Path) ->
         "completed": 3,
         "names": ["sets_1d_local", "incoming_sets_1d_view_local", "subscriptions"],
         "then": [],
+        "copied": True,
         "by_itself": True,
         "nodes": "1 of 2 answer and have tables",
         "killed": [["KILL QUERY ON CLUSTER `prod` W", {"distributed_ddl_task_timeout": 0}]],
