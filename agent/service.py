@@ -17,7 +17,7 @@ import gc
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -39,6 +39,7 @@ from agent.mapping.open_mapper import open_mapper
 from agent.net.fd_limit import connection_limit
 from agent.receive.listeners import Listeners, stream_listeners
 from agent.runtime import logs
+from agent.runtime.asked_reloads import AskedReloads
 from agent.runtime.clock import Clock
 from agent.runtime.loop import Loop
 from agent.runtime.loop_signals import loop_signals
@@ -88,7 +89,7 @@ def run(
     Calls `ready` once all sockets are bound. Waits up to `start_wait_s` for resources of an agent that is
     leaving: addresses, and the lock of the state directory. `orphaned` tells at the end whether the parent
     process is gone: another one may then be about to start in its place. `manager` hears of start and end,
-    SIGHUP runs `on_reload`.
+    SIGHUP runs `on_reload`, and so does `POST /-/reload` of its HTTP port.
     Raises OSError, with a text for the user, if a socket cannot be bound.
     """
     manager = manager or ServiceManager()
@@ -105,8 +106,9 @@ def run(
             )
     logs.setup()
     actions = dict(on_reload)
-    with loop_signals(loop, actions), _little_garbage_collection():
-        agent = Agent(settings, loop, start_wait_s)
+    reloads = AskedReloads(actions, loop.call_soon_threadsafe)
+    with loop_signals(loop, reloads.run), _little_garbage_collection():
+        agent = Agent(settings, loop, start_wait_s, reloads.ask)
         actions.update(agent.reload_actions)
         try:
             agent.start()
@@ -153,10 +155,20 @@ def _sender(settings: AgentSettings) -> Sender:
 
 
 class Agent:
-    """The parts of one running agent: `start`, then the loop runs, then `stop`."""
+    """The parts of one running agent: `start`, then the loop runs, then `stop`.
 
-    def __init__(self, settings: AgentSettings, loop: Loop, start_wait_s: float = 0.0) -> None:
+    `reload` reads files again, for threads of the HTTP port.
+    """
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        loop: Loop,
+        start_wait_s: float = 0.0,
+        reload: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
         self._settings = settings
+        self._reload = reload
         self._start_wait_s = start_wait_s
         self._log = logs.Log()
         self._loop = loop
@@ -279,8 +291,9 @@ class Agent:
                 connection_limit(stream_listeners(self._settings), self._settings.ops_connections),
                 MorePages(
                     top=lambda: top_series(self._core),
-                    warning=lambda: self._spool_age.warning,
+                    warning=self._warning,
                     scraped=self._exposition.answer if self._exposition else None,
+                    reload=self._reload,
                 ),
             )
         self._refused.start()
@@ -305,6 +318,9 @@ class Agent:
         if self._timers.problem:
             return self._timers.problem
         return f"{problem} ({failures} failures in a row; frames are kept {kept})" if failures else ""
+
+    def _warning(self) -> str:
+        return "\n".join(filter(None, (self._spool_age.warning, self._forwarder.warning)))
 
     def _receive(self, lines: bytes, client: bytes) -> None:
         self._frames.make_room()

@@ -118,6 +118,11 @@ class Forwarder:
         ]
 
     @property
+    def warning(self) -> str:
+        """A fault of the settings that costs time alone, for operators; empty: none."""
+        return self._one.warning if self._one is not None else ""
+
+    @property
     def failures_in_a_row(self) -> int:
         """Consecutive failures; 0 while the indexer answers."""
         return self._circuit.failures

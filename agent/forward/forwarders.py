@@ -109,6 +109,11 @@ class Forwarders:
         return self._current.failures_in_a_row
 
     @property
+    def warning(self) -> str:
+        """Nothing: each indexer has an address of its own."""
+        return ""
+
+    @property
     def problem(self) -> str:
         """Text of its last failed try."""
         return self._current.problem

@@ -20,6 +20,7 @@ class NoSending:
     sent_bytes = 0
     last_success_s = 0.0
     problem = ""
+    warning = ""
     failures_in_a_row = 0
 
     def __init__(self) -> None:

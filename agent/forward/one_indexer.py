@@ -30,6 +30,7 @@ from agent.wire.addressee import ANY, FOR_HEADER
 from agent.wire.release import MAX_HOP, Release, earlier_hops
 
 _NAME: Final = "indexer"
+_HINT: Final = "give each an address of its own in agent.forward.urls"
 #: Beyond this number of unsent frames all count as sent before.
 _MAX_SENT: Final = 100_000
 #: Changes that frames of an earlier run may have seen: without the file (older agents have none), and where
@@ -74,6 +75,11 @@ class OneIndexer:
         self._sent: set[str] = set()  # unsent frames that an indexer may have
         self._all_sent = False
         self._told = False
+
+    @property
+    def warning(self) -> str:
+        """A fault for an operator to mend, once it was seen; else empty."""
+        return f"{masked_url(self._url)} leads to several indexers: {_HINT}" if self._told else ""
 
     def headers(self, frame: EncodedFrame) -> dict[str, str] | None:
         """Return the headers of a request with a frame; None: it must not be sent now."""
@@ -132,8 +138,7 @@ class OneIndexer:
     def _tell(self) -> None:
         if not self._told:
             self._told = True
-            hint = "give each an address of its own in agent.forward.urls"
-            self._log.warning("several_indexers_at_one_url", url=masked_url(self._url), hint=hint)
+            self._log.warning("several_indexers_at_one_url", url=masked_url(self._url), hint=_HINT)
 
     def _keep(self, kept: _Kept) -> bool:
         """Change the indexer; return False, and change nothing, if that cannot be written."""

@@ -50,6 +50,10 @@ class Sending(Protocol):
         """Lines of refused frames by reason."""
 
     @property
+    def warning(self) -> str:
+        """A fault of the settings that costs time alone, for operators; empty: none."""
+
+    @property
     def problem(self) -> str:
         """Text of the last failed try; empty while the indexer answers."""
 

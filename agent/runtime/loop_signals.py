@@ -5,20 +5,15 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator, Mapping
-from typing import Final
+from collections.abc import Callable, Iterator
 
-from agent.runtime import logs
 from agent.runtime.loop import Loop
-from agent.runtime.reload_actions import Hangup, ReloadAction, ReloadActions
-
-#: SIGHUP does not read these again.
-_NEEDS_RESTART: Final = "settings"
+from agent.runtime.reload_actions import Hangup
 
 
 @contextlib.contextmanager
-def loop_signals(loop: Loop, on_reload: Mapping[str, ReloadAction]) -> Iterator[None]:
-    """Handle the signals while the block runs; only the main thread can. `on_reload` may still grow."""
+def loop_signals(loop: Loop, reload: Callable[[], object]) -> Iterator[None]:
+    """Handle the signals while the block runs; only the main thread can. `reload` runs in the loop."""
     if threading.current_thread() is not threading.main_thread():
         yield  # signals belong to the main thread
         return
@@ -27,10 +22,7 @@ def loop_signals(loop: Loop, on_reload: Mapping[str, ReloadAction]) -> Iterator[
     hangup = Hangup()
 
     def run() -> None:
-        reloads = ReloadActions(logs.Log(), _NEEDS_RESTART)
-        for name, action in on_reload.items():
-            reloads.add(name, action)
-        reloads.run_at_once()
+        reload()
 
     def hung_up(*_: object) -> None:
         if hangup.is_of_terminal():

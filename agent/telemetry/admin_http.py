@@ -1,8 +1,11 @@
-"""The agent's HTTP port for operators: /metrics, /metrics/statsd, /healthz, /readyz, /debug/top.
+"""The agent's HTTP port for operators: /metrics, /metrics/statsd, /healthz, /readyz, /debug/top, /-/reload.
 
 Owns only the serving, in threads of its own, so that it answers while lines are processed and while the last
 frames are sent. Plain HTTP/1.1 with one answer per connection: http.server would add 7 ms to the start. The
 exposition's answer is sent in chunks as it is made.
+
+`POST /-/reload` needs no credential, as the other pages. It reads files again that are on the machine, once a
+second at most, and its answer has no word of them. Web pages may not send it.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from socketserver import StreamRequestHandler, ThreadingTCPServer
@@ -33,7 +36,10 @@ _MAX_HEADERS: Final = 100
 #: Default maximum of connections at once, each with a thread.
 MAX_CONNECTIONS: Final = 64
 _ROOM_S: Final = 1.0
-_STATUS: Final = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 503: "Unready"}
+_STATUS: Final = {
+    200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
+    500: "Internal Server Error", 503: "Unready",
+}  # fmt: skip
 
 Answer = tuple[int, str, bytes]  # status, type, body
 Answers = Mapping[str, Callable[[], Answer]]
@@ -41,17 +47,22 @@ Answers = Mapping[str, Callable[[], Answer]]
 Scraped = Callable[[Mapping[str, str]], "ScrapeAnswer | None"]
 #: Path of the exposition.
 SCRAPED: Final = "/metrics/statsd"
+#: Path that reads files again.
+RELOAD: Final = "/-/reload"
 #: Headers of a request that are kept.
-_HEADERS: Final = ("accept", "accept-encoding")
+_HEADERS: Final = ("accept", "accept-encoding", "origin", "sec-fetch-site", "content-length")
+#: Bytes of a body that are read, and thrown away.
+_MAX_BODY_BYTES: Final = 65_536
 
 
 @dataclass(frozen=True)
 class MorePages:
-    """Pages of a running agent: /debug/top, the warning of /readyz, and /metrics/statsd."""
+    """Pages of a running agent: /debug/top, the warning of /readyz, /metrics/statsd, and /-/reload."""
 
     top: Callable[[], bytes] = lambda: b"{}"
     warning: Callable[[], str] = lambda: ""
     scraped: Scraped | None = None
+    reload: Callable[[], Sequence[str]] | None = None
 
 
 class AdminServer:
@@ -79,7 +90,7 @@ class AdminServer:
         more = more or MorePages()
         answers = pages(metrics, unready, more.top, more.warning)
         self._server = _Server(
-            tls, max_connections, ("", 0), partial(_Handler, answers, more.scraped), bind_and_activate=False
+            tls, max_connections, ("", 0), partial(_Handler, answers, more), bind_and_activate=False
         )
         self._server.socket.close()
         self._server.socket = sock
@@ -177,9 +188,10 @@ class _Handler(StreamRequestHandler):
 
     timeout = _TIMEOUT_S
 
-    def __init__(self, answers: Answers, scraped: Scraped | None, *args: Any) -> None:
+    def __init__(self, answers: Answers, more: MorePages, *args: Any) -> None:
         self._answers = answers
-        self._scraped = scraped
+        self._scraped = more.scraped
+        self._reload = more.reload
         self._headers: dict[str, str] = {}
         self._chunked = False
         super().__init__(*args)
@@ -208,10 +220,31 @@ class _Handler(StreamRequestHandler):
                 return method, "", (400, "text/plain", b"not HTTP\n")
             if line in (b"\r\n", b"\n"):
                 self._chunked = words[2] != b"HTTP/1.0"
+                path = words[1].decode(errors="replace").partition("?")[0]
+                if path == RELOAD and self._reload is not None:
+                    return method, path, self._reloaded(method, self._reload)
                 refused = None if method in (b"GET", b"HEAD") else (405, "text/plain", b"GET or HEAD\n")
-                return method, words[1].decode(errors="replace").partition("?")[0], refused
+                return method, path, refused
             self._keep(line)
         return method, "", (400, "text/plain", b"too many headers\n")
+
+    def _reloaded(self, method: bytes, reload: Callable[[], Sequence[str]]) -> Answer:
+        """Read files again; the log alone has the problems, which may quote them."""
+        if method != b"POST":
+            return 405, "text/plain", b"POST\n"
+        if "origin" in self._headers or self._headers.get("sec-fetch-site", "none") != "none":
+            return 403, "text/plain", b"not from a web page\n"
+        length = self._headers.get("content-length", "")
+        if length.isascii() and length.isdigit():
+            self.rfile.read(min(int(length[:9]), _MAX_BODY_BYTES))
+        try:
+            problems = reload()
+        except TimeoutError:
+            return 503, "text/plain", b"the agent is busy: try again later\n"
+        if problems:
+            text = f"{len(problems)} problems, which the agent's log names (reload_failed)\n"
+            return 500, "text/plain", text.encode()
+        return 200, "text/plain", b""
 
     def _keep(self, line: bytes) -> None:
         name, _, value = line.decode(errors="replace").partition(":")

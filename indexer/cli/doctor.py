@@ -18,6 +18,7 @@ from agent.config.load import ConfigError
 from indexer.cli.serve import IndexerFile
 from indexer.clickhouse.dsn import parse_dsn
 from indexer.clickhouse.store import StoreError, embedded_path, open_store
+from indexer.diagnosis.agent_url import AGENT_URL, look_at_url
 from indexer.diagnosis.check import CheckResult, DoctorCheck, Judgement, Surroundings, failed, passed, skipped
 from indexer.diagnosis.cluster_checks import CLUSTER
 from indexer.diagnosis.examination import Examined, examine
@@ -54,6 +55,8 @@ def doctor(argv: Sequence[str]) -> int:
         results = list(_all(settings, dsn, args.shim_dsn, around))
         if args.write:
             results += _written(dsn, around)
+        if args.agent_url:
+            results.append(Examined(AGENT_URL, look_at_url(args.agent_url)))
     except (ConfigError, StoreError, ValueError) as e:
         return report_error("doctor", e, 2)
     print(_json(results) if args.json else table(results))
@@ -70,6 +73,12 @@ def _parser() -> argparse.ArgumentParser:
     config_option(parser)
     parser.add_argument("--dsn", metavar="DSN", help="the indexer's (default: the setting indexer.dsn)")
     parser.add_argument("--shim-dsn", metavar="DSN", default="", help="the shim's, to check its user, too")
+    parser.add_argument(
+        "--agent-url",
+        metavar="URL",
+        default="",
+        help="agent.forward.url, to see how many indexers it leads to",
+    )
     parser.add_argument("--cluster", metavar="NAME", help="default: the setting indexer.cluster")
     parser.add_argument(
         "--write",

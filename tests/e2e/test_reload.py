@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,9 +58,24 @@ def test_an_agent_goes_on(start: Starter, tmp_path: Path) -> None:
     agent.signal_group(signal.SIGHUP)
     agent.find(r" mapping file=\S+ rules=2 ")
     agent.find(r"reload_ended reloaded=settings,mapping failed=nothing .*needs_restart=settings")
+    ops = "http://" + agent.find(r" ops=(\S+)")[1] + "/-/reload"
+    file.write_text("mappings: [{match: a, name: c}, {match: d, name: e}, {match: f, name: g}]")
+    assert get(ops)[0] == 405
+    assert _post(ops) == 200
+    agent.find(r" mapping file=\S+ rules=3 ")
     file.write_text("mappings: [{mach: a}]")
     agent.signal_group(signal.SIGHUP)
     agent.find(r"reload_failed what=mapping problems=1 .*the mapping before is kept")
+    assert _post(ops) == 500
+
+
+def _post(url: str) -> int:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=120) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as e:
+        with e:
+            return e.code
 
 
 def test_logs_are_json_and_a_reload_takes_their_level(start: Starter, tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ from agent.settings import ForwardSettings
 from agent.wire.frame import Frame, encode
 from agent.wire.release import Release
 from indexer.clickhouse.store import Store, open_store
+from indexer.diagnosis.agent_url import look_at_url
+from indexer.diagnosis.check import CheckResult
 from indexer.service import IndexerService
 from indexer.settings import BatchSettings, JournalSettings, Settings
 from tests.support.clickhouse_http import FaultRule, FaultRules
@@ -121,6 +123,11 @@ async def indexers(migrated_http_dsn: str, tmp_path: Path, faults: FaultRules) -
 def frame(number: int) -> Frame:
     rows = FrameRows(counters=[("hits", {}, NOW_S, 1.0)], distributions=[("took", {}, NOW_S, [1.0])])
     return make_frame(rows, sequence=number, created_ms=time.time_ns() // 1_000_000)
+
+
+async def test_an_indexer_tells_its_name_to_doctor(indexers: Indexers) -> None:
+    found = await asyncio.to_thread(look_at_url, f"http://{indexers.running['a'].address}")
+    assert found.result is CheckResult.PASSED
 
 
 @pytest.mark.parametrize("hop", [1, 5])

@@ -24,7 +24,7 @@ from agent.runtime.clock import Clock
 from agent.runtime.logs import Log
 from agent.settings import AgentSettings, AggregateSettings, ForwardSettings
 from agent.telemetry import admin_http
-from agent.telemetry.admin_http import MAX_CONNECTIONS, AdminServer
+from agent.telemetry.admin_http import MAX_CONNECTIONS, AdminServer, MorePages
 from agent.telemetry.metric_families import FAMILIES
 from agent.telemetry.metrics import MetricSources, exposition
 from agent.wire.frame import Sender
@@ -221,6 +221,28 @@ def test_ops_pages() -> None:
         pytest.raises(AddressError, match=r"agent\.ops"),
     ):
         AdminServer(server.address, lambda: b"", lambda: "")
+
+
+def test_a_reload_by_post() -> None:
+    """As SIGHUP: not by GET, nor from a web page; the answer has the number of problems alone."""
+    problems: list[list[str]] = [[], ["mapping: line 1: secret"]]
+    server = AdminServer(
+        "127.0.0.1:0", lambda: b"", lambda: "", more=MorePages(reload=lambda: problems.pop(0))
+    )
+    try:
+        for asked, status in (
+            (b"GET /-/reload HTTP/1.1\r\n\r\n", b"405 Method Not Allowed"),
+            (b"POST /-/reload HTTP/1.1\r\nOrigin: http://evil\r\n\r\n", b"403 Forbidden"),
+            (b"POST /-/reload HTTP/1.1\r\nSec-Fetch-Site: cross-site\r\n\r\n", b"403 Forbidden"),
+            (b"POST /-/reload HTTP/1.1\r\nContent-Length: 3\r\n\r\nx=1", b"200 OK"),
+            (b"POST /-/reload?x HTTP/1.1\r\n\r\n", b"500 Internal Server Error"),
+        ):
+            answer = raw(server.address, asked)
+            assert answer.startswith(b"HTTP/1.1 " + status + b"\r\n"), asked
+            assert b"secret" not in answer
+        assert problems == []
+    finally:
+        server.stop()
 
 
 def test_silent_connections_are_bounded_and_keep_no_one_out() -> None:

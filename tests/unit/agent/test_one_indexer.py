@@ -154,11 +154,15 @@ def test_several_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         agent.send(FIRST, to="a")
         assert not caplog.records
+        assert agent.one.warning == ""
         for _ in range(3):
             agent.send(SECOND, to="b")
     (record,) = caplog.records
     assert "several_indexers_at_one_url" in record.getMessage()
     assert "agent.forward.urls" in record.getMessage()
+    assert agent.one.warning == (
+        "http://balancer leads to several indexers: give each an address of its own in agent.forward.urls"
+    )
 
 
 def test_421_completes_no_frame() -> None:
