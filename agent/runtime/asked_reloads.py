@@ -1,6 +1,6 @@
 """Reloads of a process with a loop: by SIGHUP, and by threads that wait for the end.
 
-Threads that ask before a run begins share it, and at most one run begins in a second: requests in numbers cost
+Threads that ask before a run begins share it, and at most one run begins in a second: a flood of them costs
 no more than a few. Runs are in the loop's thread.
 """
 
