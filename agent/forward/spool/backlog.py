@@ -52,6 +52,14 @@ class LostFrames(msgspec.Struct):
         self.rows += rows
         self.lines += lines
 
+    def plus(self, other: LostFrames) -> LostFrames:
+        """Return the sum of both."""
+        return LostFrames(self.frames + other.frames, self.rows + other.rows, self.lines + other.lines)
+
+
+#: The keys of `Backlog.lost`.
+LOST_REASONS: Final = ("spool_full", "too_old", "damaged", "set_aside")
+
 
 class FramePlace(msgspec.Struct, frozen=True, eq=False):
     """The place on disk of a frame that was taken."""
@@ -105,6 +113,11 @@ class Backlog:
         except OSError:
             self._lock.release()
             raise
+
+    @property
+    def lost(self) -> dict[str, LostFrames]:
+        """Lost frames by reason: LOST_REASONS."""
+        return dict(zip(LOST_REASONS, (self.full, self.too_old, self.damaged, self.set_aside), strict=True))
 
     @property
     def frames(self) -> int:

@@ -24,7 +24,7 @@ from typing import Final
 
 import msgspec
 
-from agent.forward.spool.backlog import Backlog, FramePlace, LostFrames
+from agent.forward.spool.backlog import LOST_REASONS, Backlog, FramePlace, LostFrames
 from agent.forward.spool.bindings import Bindings
 from agent.forward.spool.record import EncodedFrame
 
@@ -103,19 +103,9 @@ class Spool:
     @property
     def dropped(self) -> Mapping[str, LostFrames]:
         """Lost frames, by reason."""
-        full, backlog = self._full, self._backlog
-        if backlog is None:
-            return {
-                "spool_full": full,
-                "too_old": LostFrames(),
-                "damaged": LostFrames(),
-                "set_aside": LostFrames(),
-            }
-        both = LostFrames(
-            full.frames + backlog.full.frames, full.rows + backlog.full.rows, full.lines + backlog.full.lines
-        )
-        kept = {"damaged": backlog.damaged, "set_aside": backlog.set_aside}
-        return {"spool_full": both, "too_old": backlog.too_old, **kept}
+        backlog = self._backlog
+        on_disk = backlog.lost if backlog else {reason: LostFrames() for reason in LOST_REASONS}
+        return {**on_disk, "spool_full": self._full.plus(on_disk["spool_full"])}
 
     @property
     def dropped_frames(self) -> int:
@@ -310,10 +300,8 @@ class Spool:
                 if out.since_s <= before_s:
                     self._keep(out)
             self._backlog.drop_old()
-            if (
-                len(self._waiting),
-                self._backlog.frames,
-            ) != waiting:  # else all senders would wake for nothing
+            left = len(self._waiting), self._backlog.frames
+            if left != waiting:  # otherwise all senders would wake for nothing
                 self._changed.notify_all()
 
     def keep_all(self) -> int:
