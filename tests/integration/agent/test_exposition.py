@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
@@ -20,8 +19,8 @@ from agent.exposition.exposition import ScrapeAnswer
 from agent.exposition.frame_series import numbers
 from agent.telemetry import admin_http
 from agent.telemetry.admin_http import AdminServer, MorePages
+from tests.integration.agent.agent_process import Process, address, send_tcp, started_agents
 from tests.integration.agent.conftest import FakeIndexer, get, wait_until
-from tests.integration.agent.test_service import Process, address, send_tcp
 
 #: Lines of older buckets are flushed soon after they arrive.
 SOON = {"late_ms": 100}
@@ -30,21 +29,11 @@ SOON = {"late_ms": 100}
 @pytest.fixture
 def start() -> Iterator[Callable[..., Process]]:
     """Start agents with an exposition."""
-    started: list[Process] = []
-
-    def start(**changes: Any) -> Process:
-        settings = {
-            "udp": "127.0.0.1:0", "tcp": "127.0.0.1:0", "ops": "127.0.0.1:0", "name": "test",
-            "exposition": True, "forward": {"url": ""}, "flush": SOON, **changes,
-        }  # fmt: skip
-        started.append(Process(settings))
-        return started[-1]
-
-    yield start
-    for one in started:
-        if one.process.poll() is None:
-            one.process.kill()
-        one.process.communicate()
+    with started_agents(
+        udp="127.0.0.1:0", tcp="127.0.0.1:0", ops="127.0.0.1:0", name="test",
+        exposition=True, forward={"url": ""}, flush=SOON,
+    ) as start:  # fmt: skip
+        yield start
 
 
 def scrape(

@@ -8,11 +8,9 @@ import re
 import signal
 import socket
 import ssl
-import subprocess
-import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,101 +23,13 @@ from agent.runtime.loop import Loop
 from agent.service import Addresses
 from agent.settings import AgentSettings
 from agent.wire.metadata import MetadataMessage, MetricMetadata
+from tests.integration.agent.agent_process import Process, address, send_tcp, send_udp, start
 from tests.integration.agent.conftest import DEADLINE_S, FakeIndexer, get, wait_until
 from tests.support.certificates import Authority
 from tests.support.cores.rows import CORES
 from tests.unit.agent.state import State, merge, state_of_frames
 
-ROOT = Path(__file__).parents[3]
-PROGRAM = """
-import sys, msgspec
-from agent import service
-from agent.config.load import load
-from agent.settings import AgentSettings
-
-def ready(at):
-    print(msgspec.json.encode(at).decode(), flush=True)
-
-code = service.run(load(AgentSettings, sys.argv[1]), ready=ready)
-print("modules", *sorted(sys.modules), flush=True)
-sys.exit(code)
-"""
-
-
-class Process:
-    """An agent in a process of its own."""
-
-    def __init__(self, settings: dict[str, Any]) -> None:
-        toml = "\n".join(f"{name} = {_toml(value)}" for name, value in settings.items())
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, toml],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        said = self.process.stdout.readline()
-        assert said, self.process.communicate()[1]
-        self.at = msgspec.json.decode(said, type=Addresses)
-
-    def stop(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
-        self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=DEADLINE_S)
-        return self.process.returncode, out, err
-
-    def metric(self, name: str) -> float:
-        _, text = get(f"http://{self.at.ops}/metrics")
-        found = [line for line in text.splitlines() if line.startswith(f"meterhouse_agent_{name}")]
-        return sum(float(line.rpartition(" ")[2]) for line in found)
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{k} = {_toml(v)}" for k, v in value.items()) + "}"
-    return json.dumps(value)
-
-
-@pytest.fixture
-def start(indexer: FakeIndexer, tmp_path: Path) -> Iterator[Callable[..., Process]]:
-    """Start agents on free ports."""
-    started: list[Process] = []
-
-    def start(**changes: Any) -> Process:
-        settings = {
-            "udp": "127.0.0.1:0",
-            "tcp": "127.0.0.1:0",
-            "unix": str(tmp_path / "agent.sock"),
-            "unix_stream": str(tmp_path / "stream.sock"),
-            "ops": "127.0.0.1:0",
-            "name": "test",
-            "forward": {"url": indexer.url, "backoff_s": 0.05, "drain_s": 10},
-            **changes,
-        }
-        started.append(Process(settings))
-        return started[-1]
-
-    yield start
-    for one in started:
-        if one.process.poll() is None:
-            one.process.kill()
-        one.process.communicate()
-
-
-def address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    return host.strip("[]"), int(port)
-
-
-def send_udp(agent: Process, *packets: bytes) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        for packet in packets:
-            sock.sendto(packet, address(agent.at.udp))
-
-
-def send_tcp(agent: Process, data: bytes) -> None:
-    with socket.create_connection(address(agent.at.tcp)) as sock:
-        sock.sendall(data)
+__all__ = ["start"]  # the fixture
 
 
 def totals(indexer: FakeIndexer) -> dict[tuple[str, tuple[tuple[str, str], ...]], Any]:

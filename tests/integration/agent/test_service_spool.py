@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.integration.agent.agent_process import Process, send_tcp, start
 from tests.integration.agent.conftest import FakeIndexer, get, wait_until
-from tests.integration.agent.test_service import Process, send_tcp, start
 from tests.support.cores.rows import CORES
 from tests.unit.agent.state import State, merge, state_of_frames
 
