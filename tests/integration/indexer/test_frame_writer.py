@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,29 +13,20 @@ from indexer.metrics import Metrics
 from indexer.settings import Settings
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.frame_writer import FrameWriter
-from indexer.write.inserter import Inserter
-from indexer.write.write_gate import WriteGate
+from tests.integration.indexer.memory_inserter import MemoryInserter
 
 ROWS = 200_000
 
 
-class Held(Inserter):
+class Held(MemoryInserter):
     """An inserter that waits for `goes_on` with the frames of org 1."""
 
     def __init__(self) -> None:
-        self.gate = WriteGate()
+        super().__init__()
         self.goes_on = threading.Event()
         self.begun: list[str] = []
 
-    def insert(
-        self,
-        token: str,
-        units: Sequence[AcceptedFrame],
-        *,
-        first: bool = False,  # noqa: ARG002
-        stored: Collection[str] = (),  # noqa: ARG002
-        entered: bool = False,  # noqa: ARG002
-    ) -> int:
+    def store_frames(self, token: str, units: Sequence[AcceptedFrame]) -> int:
         self.begun.append(token)
         if units[0].frame.org_id == 1:
             assert self.goes_on.wait(240)

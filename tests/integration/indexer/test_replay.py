@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -18,21 +18,20 @@ from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.batch_claims import BatchClaims
 from indexer.write.batch_state import BatchState
 from indexer.write.frame_claims import FrameClaims
-from indexer.write.inserter import Inserter
 from indexer.write.journal import Journal
 from indexer.write.journal_writer import JournalWriter
-from indexer.write.write_gate import WriteGate
+from tests.integration.indexer.memory_inserter import MemoryInserter
 from tests.support.bit_table import MemoryBits
 from tests.support.frames import counter_frame, unit
 
 LEFT, NEW, LATER = (unit(counter_frame({"a": 1.0}, 0, sequence=n)) for n in (1, 2, 3))
 
 
-class HeldInserter(Inserter):
+class HeldInserter(MemoryInserter):
     """An inserter whose INSERTs wait for `go`; the first `failures` of them fail."""
 
     def __init__(self, failures: int = 0) -> None:
-        self.gate = WriteGate()
+        super().__init__()
         self.go = threading.Event()
         self.inserted: list[tuple[str, list[str]]] = []
         self._failures = failures
@@ -40,15 +39,7 @@ class HeldInserter(Inserter):
     def prepare(self, units: Sequence[AcceptedFrame]) -> None:  # noqa: ARG002
         raise StoreError("full", retryable=True, fault=Fault.FULL)
 
-    def insert(
-        self,
-        token: str,
-        units: Sequence[AcceptedFrame],
-        *,
-        first: bool = False,  # noqa: ARG002
-        stored: Collection[str] = (),  # noqa: ARG002
-        entered: bool = False,  # noqa: ARG002
-    ) -> int:
+    def store_frames(self, token: str, units: Sequence[AcceptedFrame]) -> int:
         assert self.go.wait(120)
         self.inserted.append((token, [one.identity for one in units]))
         if len(self.inserted) <= self._failures:

@@ -22,11 +22,10 @@ from indexer.write.errors import TooOld, Unavailable
 from indexer.write.frame_claims import FrameClaims, Verdict
 from indexer.write.health import Health, Part
 from indexer.write.identity import frame_identity
-from indexer.write.inserter import Inserter
 from indexer.write.journal import Journal
 from indexer.write.journal_writer import JournalWriter
 from indexer.write.roomless_batches import NO_ROOM
-from indexer.write.write_gate import WriteGate
+from tests.integration.indexer.memory_inserter import MemoryInserter
 from tests.support.bit_table import MemoryBits
 from tests.support.damaged_journal import damage_frame
 from tests.support.frames import counter_frame, unit
@@ -37,29 +36,18 @@ def of(org_id: int, sequence: int) -> AcceptedFrame:
     return replace(unit(frame), identity=frame_identity(frame, 0))
 
 
-class Failing(Inserter):
+class Failing(MemoryInserter):
     """An inserter that fails with the frames of org 1 until it is told otherwise."""
 
     def __init__(self) -> None:
-        self.gate = WriteGate()
+        super().__init__()
         self.fails = True
         self.stored: list[str] = []
 
     def stored_of(self, identities: Collection[str]) -> set[str]:  # noqa: ARG002
         return set()
 
-    def prepare(self, units: Sequence[AcceptedFrame]) -> None:
-        """Leave all to the batch."""
-
-    def insert(
-        self,
-        token: str,  # noqa: ARG002
-        units: Sequence[AcceptedFrame],
-        *,
-        first: bool = False,  # noqa: ARG002
-        stored: Collection[str] = (),  # noqa: ARG002
-        entered: bool = False,  # noqa: ARG002
-    ) -> int:
+    def store_frames(self, token: str, units: Sequence[AcceptedFrame]) -> int:  # noqa: ARG002
         if self.fails and any(one.frame.org_id == 1 for one in units):
             error = StoreError("damaged", retryable=False, fault=Fault.DAMAGED)
             error.kind = "counters"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
@@ -19,10 +19,9 @@ from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.batch_claims import BatchClaims
 from indexer.write.errors import Unavailable
 from indexer.write.frame_claims import FrameClaims, Verdict
-from indexer.write.inserter import Inserter
 from indexer.write.journal import Journal
 from indexer.write.journal_writer import JournalWriter
-from indexer.write.write_gate import WriteGate
+from tests.integration.indexer.memory_inserter import MemoryInserter
 from tests.support.bit_table import MemoryBits
 from tests.support.frames import counter_frame, unit
 
@@ -30,25 +29,14 @@ FIRST, SECOND = (unit(counter_frame({"a": 1.0}, 0, sequence=n)) for n in (1, 2))
 ORG = FIRST.frame.org_id
 
 
-class FailingOnce(Inserter):
+class FailingOnce(MemoryInserter):
     """An inserter whose first INSERT fails while a deletion begins to wait for the gate."""
 
     def __init__(self) -> None:
-        self.gate = WriteGate()
+        super().__init__()
         self.inserted: list[list[str]] = []
 
-    def prepare(self, units: Sequence[AcceptedFrame]) -> None:
-        """Leave all to the batch."""
-
-    def insert(
-        self,
-        token: str,  # noqa: ARG002
-        units: Sequence[AcceptedFrame],
-        *,
-        first: bool = False,  # noqa: ARG002
-        stored: Collection[str] = (),  # noqa: ARG002
-        entered: bool = False,  # noqa: ARG002
-    ) -> int:
+    def store_frames(self, token: str, units: Sequence[AcceptedFrame]) -> int:  # noqa: ARG002
         self.inserted.append([one.identity for one in units])
         if len(self.inserted) > 1:
             return 1
