@@ -1,4 +1,4 @@
-"""An inserter without a store: a test says what each INSERT does."""
+"""An inserter without a store: a test defines the result of each INSERT."""
 
 from __future__ import annotations
 
