@@ -10,6 +10,7 @@ bytes when these come. Sync: runs in threads.
 from __future__ import annotations
 
 import logging
+import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Collection, Sequence
@@ -21,8 +22,8 @@ from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.batch_state import BatchState
 from indexer.write.health import Health
 from indexer.write.journal import DamagedFramesError, Journal, JournalError
-from indexer.write.journal_frames import mend_unit, move_units
-from indexer.write.journal_rows import LATEST_BLOCKS, drop_bodies, set_state
+from indexer.write.journal_frames import mend_unit, move_units, read_units
+from indexer.write.journal_rows import LATEST_BLOCKS, batch_number, drop_bodies, forget_parts, set_state
 
 log = logging.getLogger(__name__)
 
@@ -78,26 +79,44 @@ class DamagedBatches:
     def rest(self, token: str, error: DamagedFramesError, now_ms: int, *, asked: bool) -> list[AcceptedFrame]:
         """Return the frames of a set-aside batch that may be written now without the damaged ones.
 
-        None while those are awaited, unless a person has `asked`, and none if all are damaged.
-        Raises JournalError.
+        None while those are awaited, unless a person has `asked`, and none if all are damaged. Frames that
+        come again meanwhile are mended, and among them. Raises JournalError.
         """
         self._note(token, error)
-        self._end_stored(token, error.identities, now_ms)
-        left = [identity for identity in error.identities if self._awaited.get(identity) == token]
-        if left and not asked and self._clock_s() - self._found_s[token] < AWAITED_S:
+        stored = self._stored(token, error.identities)
+        over = asked or self._clock_s() - self._found_s[token] >= AWAITED_S
+        with self._journal.transaction() as db:
+            readable, damaged = read_units(db, batch_number(db, token))
+            done = [identity for identity in damaged if identity in stored]
+            left = [identity for identity in damaged if identity not in stored]
+            _move(db, done, BatchState.DONE, now_ms)
+            if readable and over:
+                _move(db, left, BatchState.TOO_OLD, now_ms)
+            elif not left and not readable:
+                set_state(db, token, BatchState.DONE, now_ms)
+                forget_parts(db, token)
+            elif not readable and over:
+                set_state(db, token, BatchState.TOO_OLD, now_ms, _KEPT)
+        waits = bool(left) and not over
+        for identity in done if waits else error.identities:
+            self._awaited.pop(identity, None)
+        if waits:
             return []
         if left:
-            self._keep(token, left, now_ms, alone=not error.readable)
+            log.error(
+                "event=frames_kept token=%s frames=%d error=%s hint=meterhouse set-aside list",
+                token, len(left), DAMAGED,
+            )  # fmt: skip
         del self._found_s[token]
-        return error.readable
+        return readable
 
     def mend(self, unit: AcceptedFrame, state: BatchState) -> bool:
         """Take the bytes of a damaged frame that came again, and return True, if they are the same."""
-        if unit.identity not in self._awaited and state is not BatchState.TOO_OLD:
-            return False
         try:
+            if not self._is_damaged(unit.identity, state):
+                return False
             with self._journal.transaction() as db:
-                mended = self._is_damaged(unit.identity) and mend_unit(db, unit)
+                mended = mend_unit(db, unit)
         except JournalError as e:
             log.warning("event=frame_not_mended identity=%s error=%s", unit.identity, e)
             return False
@@ -119,44 +138,27 @@ class DamagedBatches:
             token, len(error.identities), len(error.readable), token,
         )  # fmt: skip
 
-    def _is_damaged(self, identity: str) -> bool:
+    def _is_damaged(self, identity: str, state: BatchState) -> bool:
         """Return whether a frame is awaited, or was kept for its damage by this or an earlier process."""
-        if identity in self._awaited:
-            return True
+        if identity in self._awaited or state is not BatchState.TOO_OLD:
+            return identity in self._awaited
         with self._journal.reading() as db:
             sql = "SELECT reason FROM batch JOIN frame ON batch.number = frame.batch WHERE identity = ?"
             return bool(db.execute(sql, (identity,)).fetchone() == (_KEPT,))
 
-    def _end_stored(self, token: str, identities: Sequence[str], now_ms: int) -> None:
-        """Take the damaged frames that ClickHouse has out of their batch."""
+    def _stored(self, token: str, identities: Sequence[str]) -> Collection[str]:
+        """Return those damaged frames that ClickHouse has."""
         try:
-            stored = [identity for identity in self._stored_of(identities) if identity in self._awaited]
+            return set(self._stored_of(identities))
         except StoreError as e:
             log.warning("event=frames_not_looked_up token=%s error=%s", token, e)
-            return
-        if stored:
-            self._move(stored, BatchState.DONE, now_ms)
+            return ()
 
-    def _keep(self, token: str, identities: Sequence[str], now_ms: int, *, alone: bool) -> None:
-        """Keep damaged frames for a person; `alone`: they are a whole batch."""
-        if alone:
-            with self._journal.transaction() as db:
-                set_state(db, token, BatchState.TOO_OLD, now_ms, _KEPT)
-            for identity in identities:
-                del self._awaited[identity]
-        else:
-            self._move(identities, BatchState.TOO_OLD, now_ms)
-        log.error(
-            "event=frames_kept token=%s frames=%d error=%s hint=meterhouse set-aside list",
-            token, len(identities), DAMAGED,
-        )  # fmt: skip
 
-    def _move(self, identities: Sequence[str], state: BatchState, now_ms: int) -> None:
-        """Take damaged frames out of their batch."""
+def _move(db: sqlite3.Connection, identities: Sequence[str], state: BatchState, now_ms: int) -> None:
+    """Take damaged frames out of their batch."""
+    if identities:
         other = uuid.uuid4().hex
-        with self._journal.transaction() as db:
-            move_units(db, identities, other, state, now_ms, _KEPT)
-            if state is BatchState.DONE:
-                drop_bodies(db, other)
-        for identity in identities:
-            del self._awaited[identity]
+        move_units(db, identities, other, state, now_ms, _KEPT)
+        if state is BatchState.DONE:
+            drop_bodies(db, other)

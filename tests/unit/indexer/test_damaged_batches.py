@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -42,6 +42,7 @@ class World:
     metrics: Metrics
     stored: set[str]
     now_s: float = 0.0
+    stored_of: Callable[[Collection[str]], Collection[str]] = lambda _: ()
 
     def error(self, token: str = "t") -> DamagedFramesError:
         with pytest.raises(DamagedFramesError) as raised:
@@ -67,8 +68,9 @@ def world(tmp_path: Path) -> Iterator[World]:
     journal.close()
     damage_frame(path, SECOND.identity)
     journal, metrics, health, stored = opened(), Metrics(), Health(), set[str]()
-    damaged = DamagedBatches(journal, lambda _: stored, metrics, health, lambda: it.now_s)
+    damaged = DamagedBatches(journal, lambda of: it.stored_of(of), metrics, health, lambda: it.now_s)
     it = World(path, journal, damaged, health, metrics, stored)
+    it.stored_of = lambda _: stored
     yield it
     it.journal.close()
 
@@ -113,6 +115,40 @@ def test_the_others_are_written_without_it_after_a_while(world: World) -> None:
     assert sum(one.bytes for one in world.journal.kept()) == sum(
         len(one.body) for one in (FIRST, SECOND, THIRD)
     )
+
+
+@pytest.mark.parametrize("late_s", [0.0, AWAITED_S])
+@pytest.mark.parametrize("during_the_look", [False, True])
+def test_a_frame_that_comes_while_the_rest_is_decided(
+    world: World, late_s: float, during_the_look: bool
+) -> None:
+    """Requests mend frames in another thread: such a frame is of the batch again, or would be lost."""
+    world.damaged.unfinished(AT_MS)
+    error = world.error()
+    world.now_s += late_s
+
+    def mend(*_: object) -> set[str]:
+        assert world.damaged.mend(SECOND, BatchState.ASIDE)
+        return set()
+
+    if during_the_look:
+        world.stored_of = mend
+    else:
+        mend()
+    assert world.damaged.rest("t", error, AT_MS, asked=False) == [FIRST, SECOND, THIRD]
+    assert world.kept() == [(BatchState.ASIDE, 3)]
+
+
+def test_a_batch_of_damaged_frames_that_are_stored_is_over(world: World) -> None:
+    world.journal.note_parts("t", ["counter/0"], half=False)
+    for one in (FIRST, THIRD):
+        damage_frame(world.path, one.identity)
+    world.damaged.unfinished(AT_MS)
+    world.stored |= {FIRST.identity, SECOND.identity, THIRD.identity}
+    assert world.rest() == []
+    assert world.kept() == []
+    assert world.journal.oldest_waiting_ms() is None
+    assert world.journal.stored_parts("t") == set()
 
 
 def test_a_person_need_not_wait(world: World) -> None:
