@@ -33,9 +33,8 @@ _MAX_READ: Final = 100_000
 #: The greatest time that a tick may have.
 _END_S: Final = 2**32 - 1
 
-
 #: How far a tick may lie ahead of the indexer's clock.
-_SLACK_S: Final = 60
+SLACK_S: Final = 60
 #: Seconds to wait until rows are deleted.
 _DELETED_S: Final = 30.0
 
@@ -66,10 +65,10 @@ class SubscriptionWriter:
         Raises StoreError, TooManySubscriptionsError, TickAheadError.
         """
         now_s = self._now_ms() // 1000
-        if writes.latest_s > now_s + _SLACK_S:
+        if writes.latest_s > now_s + SLACK_S:
             raise TickAheadError(
                 f"results: a tick {writes.latest_s - now_s} s ahead of the indexer's clock: expected at most"
-                f" {_SLACK_S} s; set the clock of the shim or of this indexer right"
+                f" {SLACK_S} s; set the clock of the shim or of this indexer right"
             )
         if writes.ahead:
             self._forget(writes.ahead, now_s)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from agent.runtime.clock import steady_ms
 from shim.indexers.indexer_client import IndexerClient
 from shim.metrics import ShimMetrics
 from shim.model.errors import Unavailable
@@ -26,8 +27,9 @@ _PATH: Final = "/healthz"
 _EVERY_S: Final = 10.0
 _FIRST_EVERY_S: Final = 0.5
 _TIMEOUT_S: Final = 2.0
-#: Differences up to this are not followed.
+#: Differences up to this are not followed, and after a larger one those up to this: answers vary by a second.
 _EXACT_S: Final = 2.0
+_RIGHT_S: Final = 1.0
 
 
 class _Anchor(NamedTuple):
@@ -35,6 +37,10 @@ class _Anchor(NamedTuple):
 
     time_s: float
     steady_s: float
+
+
+def _steady_s() -> float:
+    return steady_ms() / 1000
 
 
 class IndexerClock:
@@ -45,7 +51,7 @@ class IndexerClock:
         client: IndexerClient | None,
         metrics: ShimMetrics,
         now_s: Callable[[], float] = time.time,
-        steady_s: Callable[[], float] = time.monotonic,
+        steady_s: Callable[[], float] = _steady_s,
     ) -> None:
         self._client = client
         self._metrics = metrics
@@ -72,6 +78,8 @@ class IndexerClock:
     def look(self) -> None:
         """Ask the first indexer that answers."""
         for url in self._client.urls if self._client is not None else ():
+            if self._ended.is_set():
+                return
             began_s = self._steady_s()
             told_s = self._ask(url)
             took_s = self._steady_s() - began_s
@@ -80,7 +88,7 @@ class IndexerClock:
             told_s += took_s / 2  # the answer took the other half
             wall_s = self._wall_s()
             ahead_s = wall_s - told_s
-            exact = abs(ahead_s) <= _EXACT_S
+            exact = abs(ahead_s) <= (_RIGHT_S if self._differs else _EXACT_S)
             if exact or abs(self.now_s() - told_s) > _EXACT_S or self._anchor is None:
                 self._anchor = _Anchor(wall_s if exact else told_s, self._steady_s())
             self._metrics.clock_ahead.set(0.0 if exact else ahead_s)
@@ -102,7 +110,7 @@ class IndexerClock:
         """End the thread."""
         self._ended.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(2 * _TIMEOUT_S)  # a name may hang for longer
 
     def _run(self) -> None:
         while not self._ended.is_set():

@@ -2,6 +2,7 @@
 
 The table of results has the first result of a tick, whichever shim wrote it. So all shims deliver the same.
 Positions are compared with the indexers' time (shim/indexers/indexer_clock.py), not with that of each shim.
+Shims differ by seconds yet: a position a little ahead is that of another one.
 Subscriptions are delivered side by side. Those of one org take a few places, so that receivers that hang
 delay their own org alone.
 """
@@ -20,7 +21,7 @@ from typing import Final, TypeVar
 from agent.runtime.logs import Log
 from indexer.clickhouse.store import Store, StoreError
 from indexer.subscriptions.messages_of_subscriptions import Subscription
-from indexer.subscriptions.subscription_rows import read_results_after, read_subscriptions
+from indexer.subscriptions.subscription_rows import SLACK_S, read_results_after, read_subscriptions
 from shim.metrics import ShimMetrics
 from shim.model.errors import QueryError
 from shim.settings import SubscriptionSettings
@@ -96,7 +97,7 @@ class ResultDelivery:
         mine = [of for of in found if lease_key(of) in held and self.sink.wants(of) and self._lacks(of)]
         for at in range(0, len(mine), _IDS):
             for id_, tick_s in (await self.sink.positions(mine[at : at + _IDS])).items():
-                self._done[id_] = tick_s if tick_s <= now_s else self._done.get(id_, now_s)
+                self._done[id_] = tick_s if tick_s <= now_s + SLACK_S else self._done.get(id_, now_s)
         self._rounds += 1
         for of in self._next([of for of in mine if self._lacks(of)]):
             self._turns[of.id] = self._rounds

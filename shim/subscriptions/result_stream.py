@@ -2,8 +2,8 @@
 
 A script adds an entry and notes its tick in one step, so a repeated call, and that of another shim, adds
 nothing. Ids of entries begin with the millisecond of the tick. A tick that is later than others of the
-stream has the millisecond of the last entry: a stream's ids only grow. A last tick that has not come is of a
-clock that was ahead: it does not count.
+stream has the millisecond of the last entry: a stream's ids only grow. A last tick more than SLACK_S ahead is
+of a clock that was ahead: it does not count.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from redis.exceptions import RedisError
 
 from indexer.clickhouse.schema.subscription_tables import RESULT_DAYS
 from indexer.subscriptions.messages_of_subscriptions import Subscription
+from indexer.subscriptions.subscription_rows import SLACK_S
 from shim.metrics import ShimMetrics
 from shim.settings import SubscriptionSettings
 from shim.subscriptions.result_sink import SinkAwayError, StoredResult
 from shim.subscriptions.subscription_book import public_id
 
 #: KEYS: the stream, and the last tick of each subscription. ARGV: subscription, entries to keep, the oldest
-#: tick to remember, the present, then ticks and documents. Returns the number of entries added.
+#: tick to remember, the latest that counts, then ticks and documents. Returns the number of entries added.
 _ADD: Final = """
 local last = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]) or '-1')
 if last > tonumber(ARGV[4]) then last = -1 end
@@ -114,8 +115,8 @@ class ResultStream:
         for part in _parts(results):
             pairs = [text for one in part for text in (str(one.tick_s), one.document)]
             oldest_s = part[0].tick_s - _REMEMBERED_S
-            present_s = max(int(self._now_s()), part[-1].tick_s)
-            arguments: list[str | int] = [public_id(of), self._entries, oldest_s, present_s, *pairs]
+            latest_s = max(int(self._now_s()), part[-1].tick_s) + SLACK_S
+            arguments: list[str | int] = [public_id(of), self._entries, oldest_s, latest_s, *pairs]
             with _away():
                 added = await self._redis.eval(_ADD, 2, self._key, self._ticks, *arguments)
             count = self._metrics.subscription_deliveries.labels

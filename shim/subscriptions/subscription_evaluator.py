@@ -132,7 +132,7 @@ class SubscriptionEvaluator:
     def _forget_ahead(self, held: Sequence[Subscription]) -> None:
         """Let the indexer forget ticks that have not come, of a clock that was ahead.
 
-        Raises StoreError, QueryError.
+        Where it cannot, these keep their results for now, and all others go on. Raises StoreError.
         """
         if self.steady_s() - self._looked_s < _AHEAD_EVERY_S:
             return
@@ -145,8 +145,12 @@ class SubscriptionEvaluator:
                 for of in asked
                 if of.id in found
             ]
-            if ahead:
-                self.write(SubscriptionWrites(ahead=ahead))
+            try:
+                if ahead:
+                    self.write(SubscriptionWrites(ahead=ahead))
+            except QueryError as e:
+                self.metrics.subscription_ticks.labels("delayed").inc(len(ahead))
+                _log.warning("event=results_ahead_not_deleted subscriptions=%d error=%s", len(ahead), e)
         self._looked_s = self.steady_s()
 
     def _ticks(self, of: Subscription, complete_s: int) -> DueTicks:

@@ -201,6 +201,22 @@ async def test_the_stream_goes_on_after_a_clock_that_was_ahead(w: World, redis_s
         assert stream.ticks(of) == [58, 59, 60, 2, 3]
 
 
+async def test_a_shim_that_is_seconds_late_repeats_nothing(w: World, redis_server: RedisServer) -> None:
+    """Clocks of two shims differ by a little; the lease comes back to the one that had it before."""
+    async with Stream(redis_server, w.metrics, lambda: w.now_s) as stream, _receiver() as receiver:
+        async with _webhooks(w, "127.0.0.1:*") as webhooks:
+            of = w.subscribe(1, receiver.url)
+            receiver.keys = {of.id: webhooks.rules.key(of.id)}
+            late = [w.delivery(stream.sink()), w.delivery(webhooks)]
+            right = [w.delivery(stream.sink()), w.delivery(webhooks)]
+            for now_s, shim, ticks in ((65, late, (1, 2)), (181, right, (2, 4)), (179, late, (0, 0))):
+                w.now_s = T + now_s
+                w.evaluated(of, range(*ticks))
+                for sink in shim:
+                    await sink.round()
+        assert (stream.ticks(of), receiver.ticks(of)) == ([1, 2, 3], [1, 2, 3])
+
+
 # ---------------------------------------------------------------- webhooks
 
 

@@ -263,6 +263,28 @@ async def test_ticks_that_a_clock_ahead_had_evaluated_come_once_more(w: World, r
     assert w.results(of) == {60: [{"route": "/a", "n": 1021.0}], 120: [{"route": "/a", "n": 1042.0}]}
 
 
+async def test_results_ahead_that_cannot_be_deleted_delay_their_own_subscription_alone(
+    embedded: World,
+) -> None:
+    """A user without the right to delete: other subscriptions, and those of other orgs, go on."""
+
+    def refusing(writes: SubscriptionWrites) -> None:
+        if writes.ahead:
+            raise Unavailable("the subscription cannot be stored: Not enough privileges")
+        embedded.write(writes)
+
+    of = embedded.add()
+    embedded.now_s = T + 300 + 5
+    assert await embedded.shim().round() == 5
+    embedded.now_s = T + 40
+    other = embedded.add()
+    embedded.now_s = T + 60 + 5
+    assert await embedded.shim(refusing).round() == 1
+    assert (list(embedded.results(other)), len(embedded.results(of))) == ([60], 5)
+    assert await embedded.shim().round() == 0
+    assert (list(embedded.results(other)), list(embedded.results(of))) == ([60], [60])
+
+
 async def test_an_indexer_takes_no_result_of_a_shim_that_is_ahead(embedded: World) -> None:
     of, ahead = embedded.add(), embedded.shim()
     embedded.now_s = T + 60 + 5
