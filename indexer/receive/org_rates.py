@@ -102,6 +102,10 @@ class OrgRates:
             if here and self._charged is not None and len(self._charged) < _MAX_BUCKETS:
                 self._charged[what, org_id] += amount
 
+    def unpaid(self, what: Rated, amount: int, span_s: float) -> int:
+        """Return the part of a span's charges that a bucket of an org has not paid by its end."""
+        return max(0, amount - int(self._rates[what][0] * span_s))
+
     def exceeded(self, org_id: int) -> tuple[Rated, int] | None:
         """Return the exceeded rate of an org and the seconds until it may write again, or None."""
         now_s = self._clock()

@@ -2,7 +2,8 @@
 
 One hash per org and minute; every EXCHANGE_S seconds an exchange for the orgs that wrote here, in its own
 thread: nothing waits for it. While Redis is down or slow, each indexer counts for itself. Coarse on purpose:
-an org may write that long at the limit of each indexer.
+an org may write that long at the limit of each indexer. Afterwards most charges of that time are paid: as one
+sum they would refuse an org that stayed within its limit, so only the unpaid rest is shared.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ _MINUTE_S: Final = 60
 _KEPT_S: Final = 3 * _MINUTE_S
 #: Seconds without exchanges after Redis failed.
 _REST_S: Final = 5.0
+#: After more seconds without an answer the charges since then are late.
+_LATE_S: Final = 10.0
+#: Late charges of more orgs are forgotten.
+_MAX_LATE: Final = 10_000
 
 
 class _Key(NamedTuple):
@@ -44,7 +49,7 @@ class _Shared:
 
 
 class SharedRates:
-    """Exchanges the charges of `rates`. `now_s` is the wall clock."""
+    """Exchanges the charges of `rates`. `now_s` is the wall clock, `clock_s` a monotonic one."""
 
     def __init__(
         self,
@@ -53,7 +58,9 @@ class SharedRates:
         *,
         timeout_s: float = 0.25,
         now_s: Callable[[], float] = time.time,
+        clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock_s = clock_s
         self._redis = open_redis(url, timeout_s)
         self._rates = rates
         self._prefix = "rates:"
@@ -64,6 +71,9 @@ class SharedRates:
         self._minute = 0
         self._of: defaultdict[_Key, _Shared] = defaultdict(_Shared)  # of this minute
         self._unsure = False  # whether the last request was carried out
+        self._answered_s = clock_s()
+        self._late_s = 0.0  # the seconds without an answer, once they are many
+        self._late: Counter[_Key] = Counter()  # charges since then
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="indexer-rates", daemon=True)
 
@@ -89,12 +99,40 @@ class SharedRates:
         Redis has this indexer's part of each sum, too. So a request without an answer counts once, whether
         Redis carried it out or not: the next one only looks how much is there, the one after adds the rest.
         """
+        away_s = self._clock_s() - self._answered_s
+        self._late_s = away_s if self._unsure and away_s > _LATE_S else 0.0
+        if self._late_s:
+            self._set_apart()
         minute = int(self._now_s()) // _MINUTE_S
         if minute != self._minute and not self._begin(minute):
             return False
         for (what, org_id), amount in self._rates.take_charges().items():
             self._of[_Key(what, org_id)].mine += amount
-        return self._exchange(add=not self._unsure)
+        for key in self._late:
+            self._of[key].mine += 0  # their orgs are asked for, too
+        done = self._exchange(add=not self._unsure)
+        if self._late and not self._unsure:
+            self._share_unpaid()
+        return done
+
+    def _set_apart(self) -> None:
+        """Take the charges that Redis lacks for late ones."""
+        for (what, org_id), amount in self._rates.take_charges().items():
+            self._add_late(_Key(what, org_id), amount)
+        for key, of in self._of.items():
+            self._add_late(key, of.mine - of.there)
+            of.mine = of.there
+
+    def _add_late(self, key: _Key, amount: int) -> None:
+        if amount > 0 and (key in self._late or len(self._late) < _MAX_LATE):
+            self._late[key] += amount
+
+    def _share_unpaid(self) -> None:
+        """Share the late charges that a bucket could not pay meanwhile."""
+        for key, amount in self._late.items():
+            if unpaid := self._rates.unpaid(key.what, amount, self._late_s):
+                self._of[key].mine += unpaid
+        self._late.clear()
 
     def _begin(self, minute: int) -> bool:
         """Begin a minute with the charges that Redis lacks of the one before; return False without an answer.
@@ -124,13 +162,17 @@ class SharedRates:
             self.faults[redis_fault(e)] += 1
             return False
         self._unsure = False
+        self._answered_s = self._clock_s()
         for key, (there, total) in zip(keys, found, strict=True):
             of = self._of[key]
             if isinstance(there, int):
                 of.there = there
                 of.mine = max(of.mine, there)  # more is there of this minute, once a clock was set back
             if isinstance(there, int) and isinstance(total, int):
-                self._rates.charge(key.what, key.org_id, max(0, total - there - of.others), here=False)
+                new = max(0, total - there - of.others)
+                if self._late_s:  # a sum holds those of its minute at most
+                    new = self._rates.unpaid(key.what, new, min(self._late_s, self._now_s() % _MINUTE_S))
+                self._rates.charge(key.what, key.org_id, new, here=False)
                 of.others = max(of.others, total - there)
         refused = [value for pair in found for value in pair if isinstance(value, ResponseError)]
         self.faults.update(map(redis_fault, refused))

@@ -39,7 +39,7 @@ def indexer(
 ) -> tuple[OrgRates, SharedRates]:
     """Return the rates of an indexer; a busy machine does not make an exchange fail."""
     rates = OrgRates(LIMITS, clock)
-    shared = SharedRates(url, rates, timeout_s=timeout_s, now_s=clock)
+    shared = SharedRates(url, rates, timeout_s=timeout_s, now_s=clock, clock_s=lambda: rates._clock())
     shared.use_database(database)
     rates.note_charges()
     return rates, shared
@@ -128,6 +128,40 @@ def test_charges_outlive_an_empty_redis(redis_url: str) -> None:
         assert a.exceeded(1) == b.exceeded(1) == ("rows", 2)
         client.flushall()
     client.close()
+    for shared in (of_a, of_b):
+        shared.stop()
+
+
+@pytest.mark.parametrize("away", ["both", "one"])
+@pytest.mark.parametrize("minutes", [0.5, 5])
+def test_an_org_within_its_limit_is_not_refused_after_an_outage(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, away: str, minutes: float
+) -> None:
+    """It writes 4 of 10 rows a second at each indexer: as one sum 5 minutes of that are far too many."""
+    clock = Clock()
+    (a, of_a), (b, of_b) = (indexer(redis_url, clock) for _ in range(2))
+
+    def lost(*_: object) -> NoReturn:
+        raise RedisTimeoutError
+
+    def pass_s(seconds: int) -> None:
+        for _ in range(seconds):
+            clock.now_s += 1
+            for rates, shared in ((a, of_a), (b, of_b)):
+                rates.charge("rows", 1, 4)
+                shared.exchange()
+                assert rates.exceeded(1) is None, clock.now_s
+
+    pass_s(5)
+    with monkeypatch.context() as patch:
+        for shared in (of_a, of_b) if away == "both" else (of_a,):
+            patch.setattr(shared, "_add", lost)
+        pass_s(int(60 * minutes))
+    pass_s(5)
+    b.charge("rows", 1, 150)
+    for shared in (of_b, of_a):
+        assert shared.exchange()
+    assert None not in (a.exceeded(1), b.exceeded(1)), "they share again"
     for shared in (of_a, of_b):
         shared.stop()
 
