@@ -305,7 +305,7 @@ class IndexerService:
         store = tables.store
         settings, journal = self.settings, writing.journal
         self._subscriptions = SubscriptionWriter(store, settings.bounds.subscriptions, _now_ms)
-        parts = journal, writing.identities, self.metrics, settings, _now_ms
+        parts = journal, writing.identities, self.metrics, settings, _now_ms, tables.applied_ms
         known = await self._in_thread(partial(open_known_frames, store, *parts))
         steps = settings.limits.retention_steps
         retentions: RetentionPolicy = ConfiguredRetention(settings.retention, steps)

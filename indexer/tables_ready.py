@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -24,14 +24,19 @@ _STORE_TIMEOUT_S: Final = 60
 class ReadyTables(NamedTuple):
     """A store with this version's tables.
 
-    `legacy`: it has input tables of before migration 5. `scoped_from_ms`: when identities of frames began to
-    carry their tenant. `series`: those of today, if they were read.
+    `legacy`: it has input tables of before migration 5. `applied_ms`: when each migration was applied.
+    `series`: those of today, if they were read.
     """
 
     store: Store
     legacy: bool
-    scoped_from_ms: int
+    applied_ms: Mapping[int, int]
     series: StoredSeriesOfDay | None
+
+    @property
+    def scoped_from_ms(self) -> int:
+        """The time at which identities of frames began to carry their tenant."""
+        return self.applied_ms.get(SCOPED_IDENTITIES, 0)
 
 
 def open_settings_store(settings: Settings) -> Store:
@@ -52,9 +57,8 @@ def upgrade(store: Store, settings: Settings) -> None:
 
 def look(store: Store) -> ReadyTables:
     """Return the facts of upgraded tables that a start needs. Raises StoreError."""
-    scoped_from_ms = applied_times(store).get(SCOPED_IDENTITIES, 0)
     series = read_series(store, int(time.time()) // 86_400)
-    return ReadyTables(store, has_legacy_inputs(store), scoped_from_ms, series)
+    return ReadyTables(store, has_legacy_inputs(store), applied_times(store), series)
 
 
 class EarlyTables:

@@ -151,7 +151,7 @@ class JournalWriter:
         Where other indexers write, too, frames are received meanwhile. Embedded, each batch is tried once
         before: ClickHouse's identities are compared with the journal next (indexer/write/known_frames.py).
         """
-        await self._in_thread(self._pace.begin)
+        self._pace.start()
         for token, units in await self._in_thread(self._damaged.unfinished, self._now_ms()):
             log.info("event=replay token=%s frames=%d", token, len(units))
             self._metrics.replayed.inc()

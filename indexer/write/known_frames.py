@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final, Protocol
 
@@ -128,14 +128,15 @@ def open_known_frames(
     metrics: Metrics,
     settings: Settings,
     now_ms: Callable[[], int],
+    applied_ms: Mapping[int, int] | None = None,
 ) -> KnownFrames:
     """Find out how far back the journal is complete; call it after the unfinished batches are written.
 
-    Raises StoreError and JournalError.
+    `applied_ms`: when each migration was applied; None: it is read. Raises StoreError and JournalError.
     """
     if journal is None or stored is None:
         return NoKnownFrames()
-    applied = applied_times(store)
+    applied = applied_times(store) if applied_ms is None else applied_ms
     began_ms, since_ms = applied.get(1, 0), applied.get(STORED_IDENTITIES, 0)
     if since_ms - began_ms < _NEW_MS:
         since_ms = 0

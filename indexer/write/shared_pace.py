@@ -95,14 +95,22 @@ class SharedPace:
             self._looked_s = now_s
             self._share(now_s)
 
+    def start(self) -> None:
+        """Go on with the earlier allowance, without a look: before the first batch there is time for it."""
+        if self._per_s:
+            self._begin()
+
     def begin(self, *, alone: bool = False) -> None:
-        """Note that a batch begins, and look for other indexers. The first time is the start.
+        """Note that a batch begins, and look for other indexers.
 
         A batch of one message, `alone`, does not put the next one off.
         """
         if not self._per_s or alone:
             return
         self.look()
+        self._begin()
+
+    def _begin(self) -> None:
         if self._earlier is not None:
             left, at_ms = self._earlier
             self._pace.resume(left, max(0, _wall_ms() - at_ms) / 1000)

@@ -120,6 +120,27 @@ def test_a_restart_continues_with_the_debts(tmp_path: Path, clock: Clock) -> Non
     again.close()
 
 
+def test_a_start_asks_for_no_other_indexers_and_has_the_debts(tmp_path: Path, clock: Clock) -> None:
+    database, journal = Database(), open_journal(tmp_path)
+    pace = SharedPace(database, journal, 0.01, Metrics(), clock)  # type: ignore[arg-type]
+    pace.begin()
+    batch(database, journal, "1")
+    journal.close()
+    again, metrics = open_journal(tmp_path), Metrics()
+    database.batches = [("jother", (0, 1), 1e18), (f"j{again.name}", (0, 1), 1e18)]
+    pace = SharedPace(database, again, 0.01, metrics, clock)  # type: ignore[arg-type]
+    pace.start()
+    assert pace.wait_ms() == 8_000
+    assert not metrics.registry.get_sample_value("meterhouse_indexer_sharing_indexers")
+    for _ in range(2):
+        pace.look()  # before the first batch, and for it
+        assert metrics.registry.get_sample_value("meterhouse_indexer_sharing_indexers") == 2
+        database.batches = []
+    pace.begin()
+    assert pace.wait_ms() == 8_000
+    again.close()
+
+
 def test_messages_do_not_put_the_next_batch_off(tmp_path: Path, clock: Clock) -> None:
     database, journal = Database(), open_journal(tmp_path)
     pace = SharedPace(database, journal, 0.01, Metrics(), clock)  # type: ignore[arg-type]
