@@ -165,7 +165,8 @@ class ForwardSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     connections: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
     #: Timeout of an answer.
     timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0
-    #: Maximum wait before the first retry; before later ones it is half of the outage so far.
+    #: Maximum wait before the first retry, and twice the minimum one; before later ones it is half of the
+    #: outage so far.
     backoff_s: Annotated[float, msgspec.Meta(gt=0)] = 0.25
     #: Longest wait between two retries; also limits Retry-After.
     max_backoff_s: Annotated[float, msgspec.Meta(gt=0)] = 15.0

@@ -1,7 +1,9 @@
-"""Decides when a try may start: backoff with full jitter, then a single probe.
+"""Decides when a try may start: backoff with jitter, then a single probe.
 
 The longest wait is half the time since the first failure. So the wait doubles with an outage as it does with
-each failure of an exponential backoff, but an outage of two seconds is noticed to be over within one.
+each failure of an exponential backoff, but an outage of two seconds is noticed to be over within one. The
+shortest is half of the first: hundreds of agents would otherwise try several times while the indexer starts
+again on the same machine, and slow it down.
 
 Pure: times are arguments.
 """
@@ -13,6 +15,8 @@ from typing import Final
 
 #: The longest wait, of the time since the first failure.
 _SHARE: Final = 0.5
+#: The shortest wait, of the first one's ceiling.
+_SHORTEST: Final = 0.5
 
 
 class CircuitBreaker:
@@ -62,7 +66,8 @@ class CircuitBreaker:
         if self.failures == 1:
             self._since_s = now_s
         ceiling = min(longest, max(self._base_s, _SHARE * (now_s - self._since_s)))
-        self._open_until_s = now_s + max(self.jitter_s(ceiling), min(retry_after_s, longest))
+        wait_s = self._rng.uniform(min(_SHORTEST * self._base_s, ceiling), ceiling)
+        self._open_until_s = now_s + max(wait_s, min(retry_after_s, longest))
 
     def jitter_s(self, ceiling_s: float) -> float:
         """Return any time up to the ceiling: full jitter."""

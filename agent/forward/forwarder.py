@@ -6,7 +6,7 @@ bundles. Live frames go before the backlog, which comes first in every BACKLOG_T
 
 * A frame that is postponed (503, 429) while others are accepted rests at least as long as Retry-After says.
 * A connection that fails while another gets answers waits alone, longer with each failure of its own.
-* If no connection gets an answer, all wait: a growing backoff with full jitter, at least Retry-After. Then
+* If no connection gets an answer, all wait: a growing backoff with jitter, at least Retry-After. Then
   a single try probes, and only its success lets the others continue. A dead indexer is therefore asked rarely
   by each agent, and not by all agents at the same moment.
 """
