@@ -11,33 +11,28 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from aiohttp import web
-
 from agent.config.host_port import format_host_port, parse_host_port
 from agent.wire.metadata import MetadataMessage
-from indexer.agents.heartbeats import HeartbeatWriter
 from indexer.agents.observer import AgentObserver
 from indexer.agents.registry import AgentRegistry
-from indexer.agents.up import ReportedUp, UpWriter, instance_of
+from indexer.agents.up import instance_of
+from indexer.background_parts import BackgroundParts
 from indexer.clickhouse.store import Store, StoreError
 from indexer.clickhouse.wait_for_store import done_when_whole, open_when_there
-from indexer.deletion.deleter import Deleter, DeletionParts
+from indexer.deletion.deleter import Deleter
 from indexer.deletion.deletion_request import DeletionBusyError, DeletionRequest, DeletionResult
-from indexer.deletion.unsettled_batches import unsettled_batches
+from indexer.deletion.open_deleter import open_deleter
 from indexer.http.authenticator import Authenticator, open_authenticator
 from indexer.http.handshake import ListenerTls, listener_tls
 from indexer.http.listening_sockets import close, listen, port_of
 from indexer.http.server import Runner
-from indexer.integrity.startup_check import StartupCheck
-from indexer.integrity.tables_watch import TablesWatch
-from indexer.intern.cache import RedisCache, StringCache, open_near_cache
 from indexer.intern.catalog_watch import CatalogWatch
 from indexer.intern.id_store import ClickHouseIdStore
-from indexer.intern.series import Project, SeriesRegistry
+from indexer.intern.series import SeriesRegistry
+from indexer.intern.string_caches import StringCaches
 from indexer.intern.string_indexer import StringIndexer
 from indexer.metrics import Metrics
 from indexer.receive.gauges import show_agents, show_catalog, show_waiting
@@ -49,6 +44,7 @@ from indexer.receive.readiness import Readiness
 from indexer.receive.receiver import Receiver, ReceiverParts
 from indexer.receive.shared_rates import SharedRates
 from indexer.settings import Settings
+from indexer.status import Status
 from indexer.streams.consumer import StreamConsumer
 from indexer.streams.open_consumers import open_consumers
 from indexer.streams.stream_commits import StreamCommits
@@ -56,7 +52,7 @@ from indexer.subscriptions.messages_of_subscriptions import SubscriptionWrites
 from indexer.subscriptions.subscription_rows import SubscriptionWriter
 from indexer.tables_ready import EarlyTables, ReadyTables, look, open_settings_store, upgrade
 from indexer.write.assembly import Writing, open_writing
-from indexer.write.frame_retention import ConfiguredRetention, RecordedRetention, RetentionPolicy
+from indexer.write.frame_retention import open_retention
 from indexer.write.frame_writer import FrameWriter
 from indexer.write.health import Health, Part
 from indexer.write.insert_feed import InsertFeed
@@ -72,15 +68,6 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _DAY_MS: Final = 86_400_000
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """Numbers for a status line, since the start."""
-
-    rows: int
-    series: int
-    last_write_s: float  # Unix time; 0 when nothing was written
 
 
 class IndexerService:
@@ -115,8 +102,7 @@ class IndexerService:
         self.port = port_of(socks) if socks else port
         self._store = store
         self._owns_store = store is None
-        self._lru = open_near_cache(settings.bounds.cached_strings)
-        self._redis = RedisCache(settings.redis_url, "ingest") if settings.redis_url else None
+        self._caches = StringCaches(settings.bounds.cached_strings, settings.redis_url)
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="indexer-service")
         self.health = Health()
         self._readiness = Readiness(self.health)
@@ -127,17 +113,12 @@ class IndexerService:
         self._limit: SeriesLimit | None = None
         self._writer: JournalWriter | FrameWriter | None = None
         self._watch: CatalogWatch | None = None
-        self._verify: StartupCheck | None = None
-        self._tables: TablesWatch | None = None
-        self._heartbeats: HeartbeatWriter | None = None
+        self._background: BackgroundParts | None = None
         self._subscriptions: SubscriptionWriter | None = None
         self._deleter: Deleter | None = None
-        self._up: UpWriter | None = None
         self._streams: list[StreamConsumer] = []
         self._receiver: Receiver | None = None
-        self._observer: AgentObserver | None = None
         self._runner: Runner | None = None
-        self._sites: list[web.BaseSite] = []
 
     @property
     def address(self) -> str:
@@ -184,7 +165,7 @@ class IndexerService:
 
     def agents_seen(self, shows: Callable[[int, int], bool]) -> list[dict[str, Any]]:
         """Return the visible agents of orgs and projects, as `/status` shows them."""
-        return self._observer.listing(shows) if self._observer is not None else []
+        return self._background.observer.listing(shows) if self._background is not None else []
 
     def status(self) -> Status:
         """Return the numbers of the status line."""
@@ -223,8 +204,13 @@ class IndexerService:
             if tables.series is not None:
                 self._watch.learn(tables.series)
         await writing.writer.start()
-        self._start_background(store, writing)
-        receiver = await self._make_receiver(tables, writing, authenticator)
+        assert self._strings is not None  # _open_writing has made them
+        self._background = BackgroundParts(
+            store, self.settings, writing, self._strings,
+            agents=self.agents, metrics=self.metrics, health=self.health,
+        )  # fmt: skip
+        self._background.start()
+        receiver = await self._make_receiver(tables, writing, authenticator, self._background.observer)
         self._receiver = receiver
         await self._serve(receiver, tls)
         note = StreamCommits(store, _now_ms).add
@@ -251,11 +237,11 @@ class IndexerService:
 
     def _open_writing(self, store: Store, *, legacy: bool) -> Writing:
         """Make the string indexer and the writer over it."""
-        self._watch = CatalogWatch(store, self.registry, self._redis, self._forget)
+        self._watch = CatalogWatch(store, self.registry, self._caches.redis, self._forget)
         self.health.on_back = self._watch.wake
         self._strings = StringIndexer(
             ClickHouseIdStore(store),
-            self._caches(),
+            self._caches.all(),
             on_created=partial(self.rates.charge, "strings"),
             on_stored=self._watch.stored,
         )
@@ -270,36 +256,11 @@ class IndexerService:
             legacy=legacy,
         )
         self._writer, self._limit, self._journal = writing.writer, writing.limit, writing.journal
-        alone = writing.journal is not None and (store.embedded or self.settings.only_indexer)
-        unsettled = partial(unsettled_batches, self._journal) if self._journal is not None else None
-        parts = DeletionParts(
-            writing.gate, self._insert_feed, self._watch.renew, alone=alone, unsettled=unsettled
-        )
-        self._deleter = Deleter(store, self.settings.retention, parts)
+        self._deleter = open_deleter(store, self.settings, writing, self._insert_feed, self._watch.renew)
         return writing
 
-    def _start_background(self, store: Store, writing: Writing) -> None:
-        """Start the short verify, and make the writers of heartbeats and `up`."""
-        settings = self.settings
-        self._verify = StartupCheck(store, settings.retention, self.metrics)
-        self._verify.start()
-        if store.cluster is not None:
-            self._tables = TablesWatch(store)
-            self._tables.start()
-        # With an embedded store no other process could read the table.
-        self._heartbeats = None if store.embedded else HeartbeatWriter(store, self.health.store_failed)
-        if settings.up and self._strings is not None:
-            self._up = UpWriter(
-                writing.writer,
-                self.agents,
-                ReportedUp(store, self._strings),
-                self.metrics,
-                Project(settings.org_id, settings.project_id),
-                settings.retention,
-            )
-
     async def _make_receiver(
-        self, tables: ReadyTables, writing: Writing, authenticator: Authenticator
+        self, tables: ReadyTables, writing: Writing, authenticator: Authenticator, observer: AgentObserver
     ) -> Receiver:
         """Return the HTTP side, with the memory of frames and requests that the store has."""
         store = tables.store
@@ -307,13 +268,9 @@ class IndexerService:
         self._subscriptions = SubscriptionWriter(store, settings.bounds.subscriptions, _now_ms)
         parts = journal, writing.identities, self.metrics, settings, _now_ms, tables.applied_ms
         known = await self._in_thread(partial(open_known_frames, store, *parts))
-        steps = settings.limits.retention_steps
-        retentions: RetentionPolicy = ConfiguredRetention(settings.retention, steps)
-        if journal is None:
-            retentions = RecordedRetention(store, settings.retention, steps, legacy=tables.legacy)
+        recorded = store if journal is None else None
+        retentions = open_retention(settings, recorded, legacy=tables.legacy)
         dropped = self.metrics.forgotten_requests.inc
-        sees_all = journal is not None
-        self._observer = AgentObserver(self.agents, self._heartbeats, self._up, sees_all=sees_all)
         self._pending = await self._in_thread(partial(open_pending, settings, dropped))
         return Receiver(
             settings,
@@ -324,7 +281,7 @@ class IndexerService:
                 refresh=self._refresh_gauges,
                 describe=partial(self._describe, MetadataWriter(store, _now_ms)),
                 authenticator=authenticator,
-                observer=self._observer,
+                observer=observer,
                 limits=self.limits,
                 subscribe=self.subscribe,
                 pending=self._pending,
@@ -348,12 +305,9 @@ class IndexerService:
             listening=tls,
             handle_signals=False,
         )
-        await self._runner.setup()
-        while self._socks:
-            self._sites.append(self._runner.site(self._socks.pop(0)))
-            await self._sites[-1].start()
-        if self._up is not None:
-            self._up.start(instance_of(self.host, self.port))
+        await self._runner.serve(self._socks)
+        if self._background is not None:
+            self._background.start_up(instance_of(self.host, self.port))
         if self._shared_rates is not None:
             self._shared_rates.start()
         log.info("event=listening part=indexer url=%s", self.url)
@@ -361,8 +315,8 @@ class IndexerService:
     async def stop(self) -> None:
         """Stop accepting, write the accepted frames (until the deadline), close. Twice does nothing."""
         close(self._socks)
-        while self._sites:
-            await self._sites.pop().stop()
+        if self._runner is not None:
+            await self._runner.stop_accepting()
         await self._drain()
         await self._stop_background()
         if self._runner is not None:
@@ -370,8 +324,7 @@ class IndexerService:
             self._runner = None
         if self._shared_rates is not None:
             await self._in_thread(self._shared_rates.stop)
-        if self._redis is not None:
-            self._redis.close()
+        self._caches.close()
         if self._owns_store and self._store is not None:
             await self._in_thread(self._store.close)
             self._store = None
@@ -382,9 +335,8 @@ class IndexerService:
         """Stop streams and `up`, write the accepted frames, and close the file of pending requests."""
         while self._streams:
             await self._streams.pop().stop()
-        if self._up is not None:
-            await self._up.stop()
-            self._up = None
+        if self._background is not None:
+            await self._background.stop_up()
         if self._writer is not None:
             await self._writer.stop(self.settings.drain_s)
             self._writer = None
@@ -393,30 +345,20 @@ class IndexerService:
             self._pending = None
 
     async def _stop_background(self) -> None:
-        """Stop watching the catalog, the short verify and the writer of heartbeats."""
+        """Stop watching the catalog, and the parts beside the writing."""
         if self._watch is not None:
             await self._watch.stop()
             self._watch = None
-        if self._verify is not None:
-            await self._verify.stop()
-        if self._tables is not None:
-            await self._tables.stop()
-            self._tables = None
-        if self._heartbeats is not None:
-            await self._heartbeats.stop()
-            self._heartbeats = None
-
-    def _caches(self) -> list[StringCache]:
-        return [self._lru] if self._redis is None else [self._lru, self._redis]
+        if self._background is not None:
+            await self._background.stop()
 
     def _forget(self, database_id: str) -> None:
         """Empty every cache of strings and series, for data with this id."""
-        for shared in (self._redis, self._shared_rates):
-            if shared is not None:
-                shared.use_database(database_id)
-        self._lru = open_near_cache(self.settings.bounds.cached_strings)
+        if self._shared_rates is not None:
+            self._shared_rates.use_database(database_id)
+        self._caches.renew(database_id)
         if self._strings is not None:
-            self._strings.forget(self._caches())
+            self._strings.forget(self._caches.all())
         if self._limit is not None:
             self._limit.forget()
         self.registry.forget()
@@ -426,9 +368,10 @@ class IndexerService:
         if self._watch is not None:
             m.catalog_resets.set(self._watch.resets)
         m.held_bytes.set(self.held_bytes)
-        m.cached.set(len(self._lru))
-        show_catalog(m, self.registry, self._strings, self._redis, self._shared_rates)
-        show_agents(m, self.agents, self._heartbeats, _now_ms())
+        m.cached.set(len(self._caches.near))
+        show_catalog(m, self.registry, self._strings, self._caches.redis, self._shared_rates)
+        heartbeats = self._background.heartbeats if self._background is not None else None
+        show_agents(m, self.agents, heartbeats, _now_ms())
         if self._pending is not None:
             m.pending_requests.set(len(self._pending))
         if self._journal is not None:

@@ -251,10 +251,7 @@ class ShimService:
     async def _listen(self, app: web.Application, tls: ListenerTls | None) -> None:
         """Serve the application on the bound sockets."""
         self._runner = self._make_runner(app, tls)
-        await self._runner.setup()
-        while self._socks:
-            sock = self._socks.pop(0)
-            await self._runner.site(sock, min(512, self._settings.http.max_connections)).start()
+        await self._runner.serve(self._socks, min(512, self._settings.http.max_connections))
 
     def _make_runner(self, app: web.Application, tls: ListenerTls | None) -> Runner:
         settings, closed = self._settings, self.metrics.connections_closed

@@ -214,6 +214,17 @@ class Runner(web.AppRunner):
         assert isinstance(self.server, Server)
         return SecureSite(self, sock, self.listening, self.open, self.server)
 
+    async def serve(self, socks: list[socket.socket], backlog: int = _BACKLOG) -> None:
+        """Accept connections of listening sockets, which belong to the runner then: the list gets empty."""
+        await self.setup()
+        while socks:
+            await self.site(socks.pop(0), backlog).start()
+
+    async def stop_accepting(self) -> None:
+        """Close the sockets; open connections go on until `cleanup`."""
+        for site in list(self.sites):
+            await site.stop()
+
     def bounded(self, handler: Handler, **kwargs: Any) -> web.Server:
         """Return the server; a subclass may make another kind."""
         return Server(handler, self.open, **kwargs)

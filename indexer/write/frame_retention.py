@@ -16,6 +16,7 @@ from typing import Final, Protocol
 from indexer.clickhouse.retention import Retention
 from indexer.clickhouse.schema.eras import NOTICE_MS, read_eras
 from indexer.clickhouse.store import Store, StoreError
+from indexer.settings import Settings
 from indexer.write.errors import Unavailable
 from indexer.write.split_by_day import RetentionRules
 
@@ -92,3 +93,11 @@ class RecordedRetention:
         self._since_ms = [era.since_ms for era in eras]
         self._decisions = [RetentionDecision(e.retention, RetentionRules(e.retention, e.steps)) for e in eras]
         self._read_s = asked_s
+
+
+def open_retention(settings: Settings, recorded: Store | None, *, legacy: bool) -> RetentionPolicy:
+    """Return the policy of the settings; `recorded`: the store whose history decides, None with a journal."""
+    steps = settings.limits.retention_steps
+    if recorded is None:
+        return ConfiguredRetention(settings.retention, steps)
+    return RecordedRetention(recorded, settings.retention, steps, legacy=legacy)

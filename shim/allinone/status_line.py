@@ -21,7 +21,7 @@ from typing import Final, NamedTuple, TextIO
 from prometheus_client import Counter
 from prometheus_client.parser import text_string_to_metric_families
 
-from indexer.service import Status
+from indexer.status import Status
 
 PERIOD_S: Final = 1.0
 #: Where nothing is rewritten: not a terminal.

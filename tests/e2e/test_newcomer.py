@@ -26,7 +26,7 @@ from typing import Final
 import pytest
 
 from indexer.access.grants import UnauthenticatedError, checked
-from indexer.service import Status
+from indexer.status import Status
 from shim.allinone.status_line import Scraped, StatusNumbers, fitted, parts, scrape
 from shim.cli.output import answer
 from tests.e2e.product import PROGRAM, ROOT, VISIBLE_S, Starter, Up, get, wait_for

@@ -24,6 +24,7 @@ import clickhouse_connect
 import numpy as np
 from clickhouse_connect.driver.client import Client
 
+import indexer.background_parts
 import indexer.service
 from indexer.clickhouse.client_pool import ClientPool
 from indexer.clickhouse.schema import GRANULARITIES, complete, migrate, table_maker
@@ -152,7 +153,7 @@ def copied_definition(store: LocalCluster) -> bool:
 
 async def completed_by_itself(store: LocalCluster) -> bool:
     """Return whether a running indexer makes a view again that is lost."""
-    indexer.service.TablesWatch = partial(TablesWatch, every_s=0.05)  # type: ignore[assignment,attr-defined]
+    indexer.background_parts.TablesWatch = partial(TablesWatch, every_s=0.05)  # type: ignore[assignment,attr-defined]
     settings = Settings(cluster="prod", listen="127.0.0.1:0", batching="frame", up=False, retention=TEN_YEARS)
     service = indexer.service.IndexerService(settings, store)
     await service.start()

@@ -8,7 +8,7 @@ import pytest
 
 from agent.net.kernel_drops import DropWarning, rmem_max, suggested_fix
 from agent.runtime.logs import Log
-from indexer.service import Status
+from indexer.status import Status
 from shim.allinone.status_line import Scraped, StatusNumbers, fitted, parts, scrape
 
 

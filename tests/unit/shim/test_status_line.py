@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.service import Status
+from indexer.status import Status
 from shim.allinone.inside import reachable
 from shim.allinone.status_line import Scraped, StatusNumbers, fitted, parts, queries_of, scrape, size_of
 from shim.metrics import ShimMetrics
