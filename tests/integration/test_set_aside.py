@@ -229,9 +229,10 @@ async def test_what_waits_longer_than_clickhouse_remembers_tokens_counts_once(
 
 
 async def test_a_damaged_batch_of_a_killed_indexer_counts_once(
-    command: Command, faults: FaultRules, tmp_path: Path
+    command: Command, faults: FaultRules, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Counters of both frames are stored, their distributions are not; then a bit of one frame flips."""
+    monkeypatch.setattr("indexer.write.damaged_batches.AWAITED_S", 1e9)
     service = await command.start()
     faults.set(FaultRule(b"incoming_distributions".hex(), 60))
     frames = [both(f"a{n}", sequence=n) for n in (1, 2)]
