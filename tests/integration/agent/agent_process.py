@@ -92,7 +92,7 @@ def start(indexer: FakeIndexer, tmp_path: Path) -> Iterator[Callable[..., Proces
     with started_agents(
         udp="127.0.0.1:0", tcp="127.0.0.1:0", ops="127.0.0.1:0", name="test",
         unix=str(tmp_path / "agent.sock"), unix_stream=str(tmp_path / "stream.sock"),
-        forward={"url": indexer.url, "backoff_s": 0.05, "drain_s": 10},
+        forward={"url": indexer.url, "backoff_s": 0.05, "drain_s": 60},
     ) as start:  # fmt: skip
         yield start
 

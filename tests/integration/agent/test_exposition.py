@@ -82,7 +82,7 @@ def test_an_agent_without_an_indexer_serves_its_series(start: Callable[..., Proc
 
 
 def test_both_ways_tell_the_same(start: Callable[..., Process], indexer: FakeIndexer) -> None:
-    agent = start(forward={"url": indexer.url, "drain_s": 10})
+    agent = start(forward={"url": indexer.url, "drain_s": 60})
     for second in range(5):
         send_tcp(agent, f"a.b:{second}|c|#k:v{at(60 + 10 * second)}\na_b:1|c|#k:v{at(60)}\n".encode())
     wait_until(lambda: 'a_b{k="v"} 15\n' in shown(agent))

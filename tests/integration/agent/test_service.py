@@ -371,7 +371,7 @@ def test_tls_of_all_sockets(start: Callable[..., Process], tmp_path: Path) -> No
     indexer = FakeIndexer(server)
     try:
         agent = start(
-            tcp_tls=tls, ops_tls=tls, forward={"url": indexer.url, "drain_s": 10, "tls": {"ca": ca.file}}
+            tcp_tls=tls, ops_tls=tls, forward={"url": indexer.url, "drain_s": 60, "tls": {"ca": ca.file}}
         )
         plain = socket.create_connection(address(agent.at.tcp), timeout=DEADLINE_S)
         with ca.context().wrap_socket(plain, server_hostname="127.0.0.1") as sock:
