@@ -16,6 +16,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -78,7 +79,7 @@ class Journal:
         try:
             make_private(path.parent, existing=False)
             make_private_file(path)
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._db = _connected(path)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self.checked = rows.check_small(self._db, path.stat().st_size)
@@ -88,7 +89,7 @@ class Journal:
             self.allowance = rows.allowance(self._db)  # as an earlier process left it
             self.allowance_left: Callable[[], float] | None = None  # of now, kept with each batch
             # Reads have their own connection: they do not wait for a commit to reach the disk.
-            self._reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._reader = _connected(path)
             self._reader_lock = threading.Lock()
             (self._frames,) = self._db.execute("SELECT count() FROM frame").fetchone()
         except (OSError, sqlite3.Error, UnicodeDecodeError) as e:  # the last: of an error's text
@@ -371,3 +372,10 @@ class Journal:
                 self._db.execute("COMMIT")
             except sqlite3.Error as e:
                 raise JournalError(str(e)) from e
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    """Open the file; damaged text is read as other text, so that it does not hide the rows beside it."""
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    db.text_factory = partial(str, encoding="utf-8", errors="replace")
+    return db

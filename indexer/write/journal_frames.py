@@ -88,7 +88,7 @@ def move_units(
         (token, state, now_ms, reason),
     ).lastrowid
     for i, identity in enumerate(identities):
-        size = "(SELECT coalesce(length(body), 0) FROM frame WHERE identity = ?)"
+        size = "coalesce((SELECT length(body) FROM frame WHERE identity = ?), 0)"
         db.execute(
             f"UPDATE batch SET bytes = max(0, bytes - {size})"
             " WHERE number = (SELECT batch FROM frame WHERE identity = ?)",

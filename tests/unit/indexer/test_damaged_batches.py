@@ -195,6 +195,31 @@ def test_each_value_can_be_mended(tmp_path: Path, column: str) -> None:
     journal.close()
 
 
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("identity", "CAST(x'ff' AS TEXT)"),
+        ("body", "CAST(x'ff' AS TEXT)"),
+        ("body", "NULL"),
+        ("digest", "CAST(x'ff' AS TEXT)"),
+        ("retention_days", "CAST(x'ff' AS TEXT)"),
+        ("kept", "3"),
+        ("hop", "9223372036854775807"),
+        ("sum", "CAST(x'ff' AS TEXT)"),
+    ],
+)
+def test_values_that_are_no_text_or_of_another_type(world: World, column: str, value: str) -> None:
+    """The batch is set aside, and its other frames are written without this one; the next batch is whole."""
+    with world.journal.transaction() as db:
+        db.execute("DROP TRIGGER frame_changed")
+        db.execute(f"UPDATE frame SET {column} = {value} WHERE identity = ?", (SECOND.identity,))
+    world.journal.begin("whole", [of(1, 9)], AT_MS)
+    assert [token for token, _ in world.damaged.unfinished(AT_MS)] == ["whole"]
+    assert world.rest(asked=True) == [FIRST, THIRD]
+    world.journal.finish("t", AT_MS)
+    assert world.journal.tokens(BatchState.ASIDE) == []
+
+
 def test_a_deletion_of_which_orgs_waits(world: World) -> None:
     """The identity of a damaged frame tells its org; without it any org's deletion waits, and is told how."""
     world.damaged.unfinished(AT_MS)
