@@ -84,8 +84,12 @@ class Store:
         self.kills = KillQuery(cluster)
         #: Called with table and columns after each INSERT of a block, by the thread that made it.
         self.on_insert: Callable[[str, Mapping[str, ColumnData]], None] | None = None
-        self.takes_settings = self._value("readonly") != NO_SETTINGS
         self._max_text = int(self._value("max_query_size") or 0) or _UNBOUNDED
+
+    @property
+    def takes_settings(self) -> bool:
+        """Whether the user may send settings and tables with a statement."""
+        return self._value("readonly") != NO_SETTINGS
 
     def _value(self, setting: str) -> str:
         """Return a setting's value at the opening; empty if it is not known."""
@@ -99,7 +103,7 @@ class Store:
     def refused_settings(self) -> str:
         """Return which settings the user needs and may not send, in words; empty: none.
 
-        They are those of the opening: a profile that changed since then is read by the next one.
+        A profile that changed since the opening is read once a statement is refused for it.
         """
         known = self.pool.server_settings
         return refusal({name: (one.value, bool(one.readonly)) for name, one in known.items()})

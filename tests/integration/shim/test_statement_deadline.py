@@ -19,9 +19,13 @@ class Killing(Store):
 
     def __init__(self, *, takes_settings: bool) -> None:
         super().__init__(ClientPool([], "x"), "x", None, embedded=False)
-        self.takes_settings = takes_settings
+        self._takes = takes_settings
         self.tags: list[str] = []
         self.twice = threading.Event()
+
+    @property
+    def takes_settings(self) -> bool:
+        return self._takes
 
     def kill(self, tag: str) -> None:
         self.tags.append(tag)
