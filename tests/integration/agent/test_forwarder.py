@@ -296,7 +296,7 @@ def test_an_indexer_that_takes_no_bundles_gets_frames_one_by_one(indexer: FakeIn
 
 
 def test_a_connection_that_fails_alone_stops_no_other(indexer: FakeIndexer) -> None:
-    """While one try hangs the others go on. Its end opens no circuit, and its frame goes to another at once."""
+    """While one try hangs the others go on. Its end opens no circuit: another sends its frame at once."""
     indexer.script = ["hang"]
     run = Running(settings(indexer, connections=2, backoff_s=60.0, max_backoff_s=60.0))
     run.put(b"hangs")
