@@ -117,13 +117,14 @@ def test_sigterm_while_an_answer_hangs_keeps_the_frame(
     start: Callable[..., Process], indexer: FakeIndexer, tmp_path: Path
 ) -> None:
     """No try of it has failed when the time to send is over, so it was never written before."""
+    indexer.script = ["hang"] * 100  # from the start: a bucket may end before the signal
     forward = {"url": indexer.url, "drain_s": 0.2}
     agent = start(core="python", **settings(tmp_path / "spool", forward=forward))
     send_tcp(agent, b"c:1|c\n" * 50)
     wait_until(lambda: agent.metric("lines_total") == 50)
-    indexer.script = ["hang"]
     code, _, err = agent.stop()
     assert (code, "on_disk=1" in err) == (0, True), err
+    indexer.script = []
     indexer.release.set()
     again = start(core="python", **settings(tmp_path / "spool"))
     wait_until(lambda: again.metric("unsent_frames") == 0)
