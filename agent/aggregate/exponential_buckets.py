@@ -5,7 +5,7 @@ holds the values in `(2^((i-1)/32), 2^(i/32)]`. Logarithms are off by one bucket
 mantissa is compared with the 32 edges of one octave instead, each rounded *down* to a float. No float lies
 between such an edge and the true (irrational) one, so the comparison is exact.
 
-Pure. Source: Prometheus 3.x native histograms, design/semantics.md "Stored state".
+Pure. Source: Prometheus 3.x native histograms; docs/exactness.md.
 """
 
 from __future__ import annotations

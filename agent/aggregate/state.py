@@ -1,6 +1,6 @@
 """The mergeable state of one series in one 10 s bucket, one class per metric type.
 
-Owns how samples become state (design/semantics.md "Stored state"). Part of the readable definition that the
+Owns how samples become state (docs/exactness.md). Part of the readable definition that the
 native core is compared with, bit for bit, so the arithmetic is deliberately plain:
 
 * Sums add one value after another, in order of arrival, in 64-bit floats, without compensation.

@@ -25,7 +25,7 @@ def metric_form(name: str) -> str:
 
 
 def label_form(name: str) -> str:
-    """As `metric_form`, for labels: colons go too."""
+    """Return the form of a label as `metric_form` does of a metric: colons go too."""
     return form_of(name, NOT_LABEL)
 
 

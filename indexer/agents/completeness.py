@@ -29,7 +29,7 @@ class Progress:
     ended: bool = False
 
     def alive(self, now_ms: int) -> bool:
-        """Whether the agent is waited for."""
+        """Return whether the agent is waited for."""
         return not self.ended and abs(now_ms - self.heard_ms) < HEARD_MS
 
     def seen_at(self, now_ms: int) -> Progress:

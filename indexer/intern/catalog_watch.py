@@ -123,7 +123,7 @@ class CatalogWatch:
             self._went_back("the id of the database is another")
         elif ids and ids[0] != known:
             self._use(ids[0])
-        elif self._clock() - self._renewed_s >= _RENEW_S:  # strings in use are to stay (strings/store.py)
+        elif self._clock() - self._renewed_s >= _RENEW_S:  # strings in use stay (id_store.py)
             self._use(known)
         if self._is_missing() and not (self._store.cluster and self._comes_late()):
             self._went_back("strings or series that were written are missing")

@@ -148,7 +148,7 @@ def _inside() -> ModuleType:
 
 
 def _url(settings: File, socks: list[socket.socket]) -> str:
-    """Where the agent sends frames: the host of the settings, the port that was bound."""
+    """Return where the agent sends frames: the host of the settings, the port that was bound."""
     host = parse_host_port(settings.indexer.listen)[0] or "127.0.0.1"
     address = format_host_port(host, port_of(socks))
     return f"{'https' if settings.indexer.tls.cert else 'http'}://{address}"

@@ -61,7 +61,7 @@ def cardinality(
 
 
 def as_one(names: Mapping[int, str]) -> Mapping[int, int]:
-    """Ids that share a name with another, and the one that counts for all of them."""
+    """Return ids that share a name with another, and the one that counts for all of them."""
     first: dict[str, int] = {}
     found = {i: first.setdefault(name, i) for i, name in sorted(names.items())}
     return {i: one for i, one in found.items() if i != one}

@@ -146,7 +146,7 @@ class Catalog(SeriesFinder):
             self._totals.put((key, most), (version, wide, unlabelled), weight)
 
     def _unlabelled(self, wide: LargeSelection, tag: str) -> UnlabelledSeries | None:
-        """None where series may be one under their labels: several tags of theirs are shown as one."""
+        """Return the series without labels; None where several of their tags are shown as one."""
         (target,) = wide.targets
         (kind,) = target.kinds
         shown = target.metric.shown(self._settings.names, target.view)

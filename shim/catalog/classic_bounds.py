@@ -56,7 +56,7 @@ NOTHING: Final = Extent(None, None, zero=False)
 
 
 def bounds_of(extent: Extent) -> tuple[float, ...]:
-    """Boundaries, ascending; the last is +Inf.
+    """Return the boundaries, ascending; the last is +Inf.
 
     On either side an empty bucket ends the ladder towards zero, so that interpolation starts at the edge of
     the lowest bucket. Between them is `0.0` where zeros or negative observations are stored.
@@ -68,7 +68,7 @@ def bounds_of(extent: Extent) -> tuple[float, ...]:
 
 
 def _bounds(extent: Extent, schema: int) -> tuple[float, ...] | None:
-    """None where there would be more than MAX_BOUNDS."""
+    """Return the boundaries; None where there would be more than MAX_BOUNDS."""
     sides = [_side(side, schema) for side in (extent.negative, extent.positive)]
     if sum(map(len, sides)) + 2 > MAX_BOUNDS:
         return None

@@ -78,7 +78,7 @@ class MatcherConditions:
         return {label: [i for _, _, i in sorted(entries)] for label, entries in found.items()}
 
     def clashes(self, target: Target) -> bool:
-        """Whether several series of a metric may be shown with the same labels."""
+        """Return whether several series of a metric may be shown with the same labels."""
         ids = self.tables.tag_keys(self.tenant, self.days, [target.metric.id])
         org_wide = self.tenant.project_id is None
         reserved = reserved_labels(org_wide=org_wide, view=target.view)
@@ -88,7 +88,7 @@ class MatcherConditions:
         return len(shown) < len(ids) or (bool(hidden) and self._several(target, hidden))
 
     def _several(self, target: Target, keys: Sequence[int]) -> bool:
-        """Whether series of a metric differ in a hidden tag."""
+        """Return whether series of a metric differ in a hidden tag."""
         if len(self.tables.tag_values(self.tenant, self.days, keys, [target.metric.id])) > 1:
             return True
         scope = of_metrics(self.tenant, self.days, [target.metric.id])

@@ -153,7 +153,7 @@ class MetadataQueries:
     def _some(
         self, tenant: Tenant, matchers: Sequence[Matcher], days: Days, limit: int
     ) -> Sequence[PickedSeries]:
-        """All that match, or `limit` and one more of those that are too many."""
+        """Return all that match, or `limit` and one more where there are too many."""
         found = self._find(tenant, matchers, days)
         if not isinstance(found, LargeSelection):
             return found
@@ -263,7 +263,7 @@ class MetadataQueries:
 
 
 def _everything(sets: MatcherSets) -> bool:
-    """No sets, or one that every series meets (Grafana sends `{__name__!=""}`): then no series are read."""
+    """Return whether every series meets the sets (Grafana sends `{__name__!=""}`): then none is read."""
     return not sets or any(
         all(m.name == NAME and (m.op, m.value) in (("!=", ""), ("=~", ".+"), ("=~", ".*")) for m in matchers)
         for matchers in sets
@@ -286,6 +286,6 @@ def _names_of(picked: Sequence[PickedSeries], *, org_wide: bool) -> set[str]:
 
 
 def unit_of(name: str) -> str:
-    """`request_seconds`, `sent_bytes_total` -> `seconds`, `bytes`; "" when the name says none."""
+    """Return the unit that a name ends in: `request_seconds` -> `seconds`; "" when it names none."""
     last = name.removesuffix("_total").rpartition("_")[2]
     return last if last in _UNITS else ""

@@ -56,7 +56,7 @@ class MetricDescriptions:
         return found.get(name) or found.get(metric_form(name)) or Described()
 
     def all(self, tenant: Tenant) -> Mapping[str, Described]:
-        """All metadata of a tenant by name: as stored, and the underscore form where no other has it."""
+        """Return all metadata of a tenant by stored name, and underscore form where no other has it."""
         held = self._held.get(tenant)
         if held is None or self._clock() - held.read_s >= MAX_AGE_S:
             held = _Held(self._read(tenant), self._clock())

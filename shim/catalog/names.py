@@ -119,7 +119,7 @@ class Metric:
         return f"{name}_{view}" if view in CLASSIC else name
 
     def classic_names(self, style: Style, matchers: Sequence[Matcher]) -> set[str]:
-        """Those of its classic names, as shown, that meet all matchers on the name."""
+        """Return its classic names, as shown, that meet all matchers on the name."""
         targets = [Target(self, view) for view in CLASSIC]
         return {t.shown(style) for t in targets if all(_holds(m, t) for m in matchers if m.name == NAME)}
 
@@ -191,7 +191,7 @@ class Names:
         return list(dict.fromkeys(found))
 
     def shown(self, style: Style, matchers: Sequence[Matcher] = ()) -> set[str]:
-        """Every name there is to ask for that meets the matchers, as shown; the classic ones among them."""
+        """Return every name that meets the matchers, as shown, with the classic ones."""
         names = {m.shown(style) for m in self.metrics if all(_holds(on, Target(m, "")) for on in matchers)}
         for metric in self.metrics:
             if "histogram" in metric.kinds:

@@ -85,7 +85,7 @@ class Scope:
 
 
 def of_tenant(tenant: Tenant) -> Scope:
-    """All rows of a tenant."""
+    """Return all rows of a tenant."""
     scope = Scope(("org_id = {org:UInt32}",), {"org": tenant.org_id})
     if tenant.project_id is None:
         return scope

@@ -98,7 +98,7 @@ def pick(
 
 
 def _have_tag(roster: SeriesIndex, rows: Rows, keys: Mapping[str, Key], label: str) -> bool:
-    """Whether any of the series was sent with a tag that is shown as this label."""
+    """Return whether any of the series was sent with a tag that is shown as this label."""
     columns = (column for stored, column in roster.columns.items() if keys[stored].answers_to(label))
     return any(column.texts[code] for column in columns for code in np.unique(column.codes[rows]).tolist())
 

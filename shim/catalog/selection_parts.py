@@ -130,7 +130,7 @@ class _Notices:
     def merged(
         self, members: Sequence[PickedSeries], labels: Sequence[Labels], shown: Sequence[Labels], group: Ints
     ) -> None:
-        """Gauges that are one: of values only one can answer."""
+        """Merge gauges that are one: of their values only one can answer."""
         shared = np.bincount(group, minlength=len(shown)) > 1
         sent: dict[str, dict[str, None]] = {}
         for one in members:

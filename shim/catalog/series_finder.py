@@ -220,7 +220,7 @@ class SeriesFinder:
         ]
 
     def too_many(self, wide: LargeSelection) -> ExecutionError:
-        """Names the largest metric, and which of its labels makes it large. Raises StoreError."""
+        """Return the error that names the largest metric and its largest label. Raises StoreError."""
         target, _ = wide.largest
         largest = self.tables.largest_key(wide.tenant, wide.days, target.metric.id)
         if largest is None:

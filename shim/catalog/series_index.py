@@ -38,7 +38,7 @@ class LabelColumn:
     remembered: dict[Matcher, Bools] = field(default_factory=dict)
 
     def met(self, matcher: Matcher) -> Bools:
-        """Which of the texts meet the matcher."""
+        """Return which of the texts meet the matcher."""
         if matcher.op in ("=", "!="):  # by far the most common, and a list searches itself at C speed
             met = np.full(len(self.texts), matcher.op == "!=")
             if matcher.value in self.texts:
@@ -78,7 +78,7 @@ class SeriesIndex:
         return rows
 
     def matching(self, rows: Rows, matcher: Matcher, keys: Mapping[str, Key]) -> Rows:
-        """Those of `rows` whose label meets the matcher."""
+        """Return the `rows` whose label meets the matcher."""
         stored = [name for name, key in keys.items() if key.answers_to(matcher.name) and name in self.columns]
         if not stored:
             return rows if matcher.matches("") else rows[:0]
@@ -151,7 +151,7 @@ class SeriesIndex:
     def _make_one(
         self, row: int, name: str, keys: Mapping[str, Key], extra: Callable[[int], tuple[str, str]] | None
     ) -> Labels:
-        """Where two tags would be shown alike, the one that is called so is; the other keeps its own name."""
+        """Keep the tag of that very name where two would be shown alike; the other keeps its own name."""
         pairs = {NAME: name}
         if extra is not None:
             label, text = extra(row)
@@ -180,7 +180,7 @@ def grown(
     kinds: npt.NDArray[np.uint8],
     tags: Mapping[str, tuple[Ids, Sequence[str], npt.NDArray[np.int32]]],
 ) -> SeriesIndex:
-    """`old` with series it did not know (distinct, in any order).
+    """Return `old` with the series that it lacks (distinct, in any order).
 
     `tags`: by stored key, which of the new series have it, the distinct values, and which value each has.
     """

@@ -188,7 +188,7 @@ class Tables:
     # ---- cardinality
 
     def count_series(self, tenant: Tenant, days: Days) -> tuple[int, int]:
-        """Series, and distinct label pairs."""
+        """Return the number of series, and of distinct label pairs."""
         scope = of_days(tenant, days)
         ((series,),) = self._rows(f"SELECT uniqExact(series_id) FROM series WHERE {scope.text}", scope)
         scope = _seen(tenant, days)
@@ -200,7 +200,7 @@ class Tables:
     def top_metrics(
         self, tenant: Tenant, days: Days, limit: int, as_one: Mapping[int, int]
     ) -> list[tuple[int, int]]:
-        """(metric_id, series), the largest first. `as_one`: ids that count as another, here and below."""
+        """Return (metric_id, series), the largest first. `as_one`: ids that count as another."""
         metric, scope = _counted_as("metric_id", of_days(tenant, days), as_one)
         return self._rows(
             f"SELECT {metric} AS metric, uniqExact(series_id) AS n FROM series WHERE {scope.text}"
@@ -212,7 +212,7 @@ class Tables:
     def top_keys(
         self, tenant: Tenant, days: Days, limit: int, as_one: Mapping[int, int]
     ) -> list[tuple[int, int, int]]:
-        """(tag key, distinct values, bytes of these values), most values first."""
+        """Return (tag key, distinct values, bytes of these values), most values first."""
         key, scope = _counted_as("tag_key", _seen(tenant, days), as_one)
         return self._rows(
             "SELECT key, count() AS n, sum(length(string)) FROM ("
@@ -227,7 +227,7 @@ class Tables:
     def top_pairs(
         self, tenant: Tenant, days: Days, limit: int, as_one: Mapping[int, int]
     ) -> list[tuple[int, int, int]]:
-        """(tag key, tag value, series), most series first."""
+        """Return (tag key, tag value, series), most series first."""
         key, scope = _counted_as("tag", of_days(tenant, days), as_one)
         return self._rows(
             f"SELECT {key} AS key, value, uniqExact(series_id) AS n"
@@ -249,7 +249,7 @@ def _counted_as(what: str, scope: Scope, as_one: Mapping[int, int]) -> tuple[str
 
 
 def _seen(tenant: Tenant, days: Days, metric_ids: Sequence[int] | None = None) -> Scope:
-    """Rows of the tag tables."""
+    """Return the rows of the tag tables."""
     if metric_ids is None:
         return of_days(tenant, days, SEEN)
     return of_metrics(tenant, days, metric_ids, SEEN)

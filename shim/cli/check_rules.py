@@ -30,7 +30,7 @@ def read_text(path: Path) -> str:
 
 
 def check_rules(argv: Sequence[str]) -> int:
-    """`meterhouse check-rules`: prints the number of rules of each file, or its problems."""
+    """Run `meterhouse check-rules`: print the number of rules of each file, or its problems."""
     parser = argparse.ArgumentParser(
         prog="meterhouse check-rules",
         description="Checks rule files of Prometheus: form, expressions, templates. Needs no server.",

@@ -25,7 +25,7 @@ class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def shim(argv: Sequence[str]) -> int:
-    """`meterhouse shim`: runs until SIGTERM or SIGINT."""
+    """Run `meterhouse shim` until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(prog="meterhouse shim", description="Answers Prometheus' HTTP API.")
     config_option(parser)
     log_options(parser)

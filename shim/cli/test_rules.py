@@ -21,7 +21,7 @@ from shim.rules.unit_test_run import OpenEngine, failures
 
 
 def test_rules(argv: Sequence[str]) -> int:
-    """`meterhouse test-rules`: runs the tests of each file; 1 if one fails."""
+    """Run `meterhouse test-rules`: the tests of each file; return 1 if one fails."""
     parser = argparse.ArgumentParser(
         prog="meterhouse test-rules",
         description="Runs unit tests of rules in the form of `promtool test rules`. Needs no server.",

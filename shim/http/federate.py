@@ -55,7 +55,7 @@ async def federate(request: web.Request) -> web.Response:
 
 
 def _samples(found: Sequence[Latest]) -> Iterator[Sample]:
-    """Each series once; a stored metric wins over a classic series that is made of a distribution."""
+    """Return each series once; a stored metric wins over a classic series of a distribution."""
     seen: set[Labels] = set()
     for latest in sorted(found, key=lambda one: one.kind == "histogram"):
         there = latest.vector.present[:, 0]

@@ -45,7 +45,7 @@ class Encoded:
 
 
 def encode(answer: QueryResult, limit: int = 0) -> Encoded:
-    """`limit`: series at most, 0 for all."""
+    """Encode an answer. `limit`: maximum number of series, 0 for all."""
     match answer.kind:
         case "scalar" | "string":
             return Encoded(answer.kind, (_single(answer),))

@@ -75,7 +75,7 @@ async def metadata(request: web.Request) -> web.Response:
 
 
 def _metadata_limit(given: p.Params, name: str) -> int:
-    """-1 for none: here 0 gives nothing (Prometheus 3.x, metricMetadata)."""
+    """Read the limit; -1 for none: here 0 gives nothing (Prometheus 3.x, metricMetadata)."""
     text = given.get(name)
     if not text:
         return -1
@@ -86,7 +86,7 @@ def _metadata_limit(given: p.Params, name: str) -> int:
 
 
 def _window(given: p.Params) -> tuple[int, int]:
-    """`start` and `end`; all times when they are not given."""
+    """Read `start` and `end`; all times when they are not given."""
     start_ms = p.time_ms(given, "start", p.MIN_TIME_MS)
     end_ms = p.time_ms(given, "end", p.MAX_TIME_MS)
     return start_ms, max(start_ms, end_ms)

@@ -41,7 +41,7 @@ def _unusual(values: Floats) -> Bools:
 
 
 def time_text(time_ms: int) -> str:
-    """Seconds: `1763766000`, `1763766000.500`."""
+    """Format seconds: `1763766000`, `1763766000.500`."""
     sign, time_ms = ("-", -time_ms) if time_ms < 0 else ("", time_ms)
     seconds, ms = divmod(time_ms, 1000)
     return f"{sign}{seconds}.{ms:03d}" if ms else f"{sign}{seconds}"

@@ -136,7 +136,7 @@ def limit(params: Params, name: str = "limit") -> int:
 
 
 def grid(params: Params, max_points: int) -> Grid:
-    """`start`, `end` and `step` of a range query. Raises BadData."""
+    """Read `start`, `end` and `step` of a range query. Raises BadData."""
     start_ms, end_ms = required_time(params, "start"), required_time(params, "end")
     if end_ms < start_ms:
         raise invalid("end", "end timestamp must not be before start time")
@@ -177,7 +177,7 @@ def timeout_s(params: Params, most_s: float) -> float:
 
 
 def lookback_ms(params: Params) -> int | None:
-    """`lookback_delta`; None when it is not given. Raises BadData."""
+    """Read `lookback_delta`; None when it is not given. Raises BadData."""
     text = params.get("lookback_delta")
     if not text:
         return None
@@ -189,7 +189,7 @@ def lookback_ms(params: Params) -> int | None:
 
 
 def counter_lookback_ms(params: Params) -> int | None:
-    """`counter_lookback`; None when it is not given, or 0. Raises BadData."""
+    """Read `counter_lookback`; None when it is not given, or 0. Raises BadData."""
     text = params.get("counter_lookback")
     if not text:
         return None
@@ -201,7 +201,7 @@ def counter_lookback_ms(params: Params) -> int | None:
 
 
 def granularity_s(params: Params) -> int | None:
-    """`granularity` in whole seconds, 10 at least; None when it is not given. Raises BadData."""
+    """Read `granularity` in whole seconds, at least 10; None when it is not given. Raises BadData."""
     text = params.get("granularity")
     if not text:
         return None
@@ -215,7 +215,7 @@ def granularity_s(params: Params) -> int | None:
 
 
 def classic(params: Params) -> bool | None:
-    """Whether `histograms` asks for classic series, None where it says nothing. Raises BadData."""
+    """Return whether `histograms` requests classic series, None when it is not given. Raises BadData."""
     text = params.get("histograms")
     if text not in ("", "native", "classic"):
         raise invalid("histograms", f'{quote(text)}: expected "native" or "classic"')
@@ -231,7 +231,7 @@ _UNICODE_ESCAPE = re.compile(r"_([0-9a-fA-F]{1,6})_|__|_")
 
 
 def unescape_label_name(name: str) -> str:
-    """`U__a_2e_b` is `a.b` (Prometheus' value encoding of UTF-8 names in URLs); other names stay."""
+    """Decode `U__a_2e_b` to `a.b` (Prometheus' escaping of UTF-8 names in URLs); keep other names."""
     if not name.startswith("U__"):
         return name
     out: list[str] = []

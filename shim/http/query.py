@@ -116,7 +116,7 @@ def _written(found: QueryResult, options: QueryOptions, clock: _Clock) -> tuple[
 
 
 def _is_small(found: QueryResult) -> bool:
-    """Whether to write the answer takes less than to hand it to a thread would."""
+    """Return whether writing the answer takes less time than handing it to a thread."""
     value = found.value
     if isinstance(value, Vector) and value.histograms:
         return False

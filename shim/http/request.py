@@ -78,7 +78,7 @@ def _too_long(max_bytes: int) -> BadData:
 
 
 def matcher_sets(params: Params, max_bytes: int = MAX_QUERY_BYTES) -> Sequence[tuple[Matcher, ...]]:
-    """Every different `match[]` as its matchers; `max_bytes` for all of them together.
+    """Parse every different `match[]`; `max_bytes` for all of them together.
 
     Parses: not for the event loop. Raises BadData.
     """

@@ -166,7 +166,7 @@ def _too_large(max_bytes: int) -> QueryError:
 
 
 def _add_cors(request: web.Request, response: web.Response, context: HttpContext) -> None:
-    """As Prometheus: only where an Origin asks, and `*` when every origin is allowed."""
+    """Add the headers as Prometheus does: only for an Origin, and `*` when every origin is allowed."""
     origin = request.headers.get("Origin")
     if not origin:
         return

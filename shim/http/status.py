@@ -36,7 +36,7 @@ async def healthy(_: web.Request) -> web.Response:
 
 
 async def ready(request: web.Request) -> web.Response:
-    """200 only when the store answers."""
+    """Answer 200 only when the store answers."""
     context = request.app[CONTEXT]
     try:
         await context.blocking(context.ping)
@@ -90,7 +90,7 @@ async def runtime_info(request: web.Request) -> web.Response:
 
 
 async def tsdb(request: web.Request) -> web.Response:
-    """Today's cardinality; `limit` entries of each list, 10 by default."""
+    """Answer with today's cardinality; `limit` entries of each list, 10 by default."""
     context, tenant = request.app[CONTEXT], tenant_of(request)
     limit = p.limit(await params_of(request)) or 10
     now_ms = context.now_ms()
@@ -128,7 +128,7 @@ def _named(pairs: Any) -> list[dict[str, Any]]:
 
 
 async def config(request: web.Request) -> web.Response:
-    """Prometheus gives its configuration file; ours may hold tokens, so it stays here."""
+    """Answer without the configuration, which Prometheus shows: ours may hold tokens."""
     tenant_of(request)
     return answer({"yaml": ""})
 
@@ -194,7 +194,7 @@ def sees_server(request: web.Request) -> bool:
 
 
 async def drop_series(_: web.Request) -> web.Response:
-    """As Prometheus: DELETE /api/v1/series is there, and says that it is not."""
+    """Refuse DELETE /api/v1/series with a reason, as Prometheus does."""
     return web.json_response(
         {"status": "error", "errorType": "internal", "error": "not implemented"}, status=500
     )

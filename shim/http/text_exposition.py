@@ -47,13 +47,13 @@ def exposition(samples: Iterable[Sample], metadata: Metadata, *, utf8: bool) -> 
 
 
 def series_text(labels: Labels, *, utf8: bool) -> str:
-    """`name{label="value"}`, or `{"a.name","a.label"="value"}`."""
+    """Format a series: `name{label="value"}`, or `{"a.name","a.label"="value"}`."""
     name = _name(dict(labels).get(NAME, ""), utf8=utf8)
     return series_of(name, (f'{key}="{value}"' for key, value in _pairs(labels, utf8=utf8).items()))
 
 
 def _pairs(labels: Labels, *, utf8: bool) -> dict[str, str]:
-    """Labels by their written name; of names that become one the first label is kept."""
+    """Return labels by their written name; of names that become one the first label is kept."""
     pairs: dict[str, str] = {}
     for key, value in labels:
         if key != NAME:

@@ -56,7 +56,7 @@ class _Parser:
         return True
 
     def alternation(self, depth: int) -> Sequence[str]:
-        """`a|b`."""
+        """Parse `a|b`."""
         if depth > _MAX_DEPTH:
             raise _NotFiniteError
         found = list(self._concatenation(depth))
@@ -89,7 +89,7 @@ class _Parser:
         return self._character()
 
     def _character(self) -> Sequence[str]:
-        """One character, or those of `\\d`."""
+        """Parse one character, or those of `\\d`."""
         if not self._take("\\"):
             self.at += 1
             return (self.text[self.at - 1],)

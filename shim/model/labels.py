@@ -74,7 +74,7 @@ def drops_name(labels: Labels) -> bool:
 
 
 def has_metadata(labels: Labels) -> bool:
-    """Whether there is a name, or another label that would go along with it."""
+    """Return whether there is a name, or another label that is dropped with it."""
     for name, _ in labels:  # noqa: SIM110 - a generator takes three times as long, for every series
         if name in METADATA:
             return True

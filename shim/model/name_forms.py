@@ -18,12 +18,12 @@ _MEANS_ANYTHING: Final = re.compile(r"[a-zA-Z0-9]")
 
 
 def metric_forms(name: str) -> tuple[str, ...]:
-    """All that a metric's name answers to: itself, its underscore form, Prometheus' own escaping of it."""
+    """Return all forms that a metric answers to: its name, the underscore form, Prometheus' escaping."""
     return _forms(name, NOT_METRIC)
 
 
 def label_forms(name: str) -> tuple[str, ...]:
-    """As `metric_forms`, for labels."""
+    """Return the forms of a label, as `metric_forms` does of a metric."""
     return _forms(name, NOT_LABEL)
 
 

@@ -40,7 +40,7 @@ class Numbered(Sequence[Labels]):
         return (*self.marks, (NAME, self.name), (_NUMBER, str(self.first + at)))
 
     def changed(self, change: Callable[[Labels], Labels]) -> Numbered:
-        """All of them, changed by a function that only marks labels."""
+        """Change all of them by a function that only marks labels."""
         one = replace(self, first=0, size=1)[0]
         return replace(self, marks=change(one)[:-2])
 

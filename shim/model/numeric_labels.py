@@ -77,7 +77,7 @@ def quantiles(matchers: Iterable[Matcher]) -> tuple[float, ...]:
 
 
 def accepted(values: Sequence[float], matchers: Sequence[Matcher]) -> tuple[float, ...]:
-    """Those of the numbers that every matcher accepts, in their order."""
+    """Return the numbers that every matcher accepts, in their order."""
     return tuple(v for v in values if all(_accepts(m, v) for m in matchers))
 
 

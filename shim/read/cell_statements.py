@@ -67,7 +67,7 @@ def _stacked(found: Sequence[KeyedCells]) -> KeyedCells:
 
 
 def _buckets(reading: WindowPlan) -> int:
-    """Rows that one series can have, of buckets that are merged."""
+    """Return how many rows one series can have in buckets that are merged."""
     run = reading.run
     buckets = 0 if run is None else run.cells * (run.size_s // run.granularity_s)
     return buckets + sum((s.hi_s - s.lo_s) // s.granularity_s for s in reading.segments if s.lo_s > 0)
@@ -90,7 +90,7 @@ def _read(
 
 
 def _as_plain(reader: Reader, part: Part, keys: Keys, reading: WindowPlan) -> bool:
-    """Whether there are about as many cells as rows, so that to add up in ClickHouse spares nothing."""
+    """Return whether there are about as many cells as rows, so that ClickHouse would merge little."""
     run = reading.run
     if run is None or _flagged(reading):
         return False
@@ -104,14 +104,14 @@ def _as_plain(reader: Reader, part: Part, keys: Keys, reading: WindowPlan) -> bo
 
 
 def _hashes(keys: Keys, reading: WindowPlan) -> bool:
-    """Whether ClickHouse would have to hash (key, cell); up to 16 bits it looks them up."""
+    """Return whether ClickHouse would have to hash (key, cell); up to 16 bits it looks them up."""
     return keys.group is None or keys.high_type(_cell_bits(reading)) == "UInt32"
 
 
 def _read_plain(
     reader: Reader, table: str, part: Part, keys: Keys, reading: WindowPlan, columns: tuple[str, ...]
 ) -> KeyedCells:
-    """Series, cell and columns of every row, in columns; they come in runs of one series."""
+    """Read series, cell and columns of every row, in columns; they come in runs of one series."""
     names = ("k", "c", *columns)
     raw = tuple(sql.Named(sql.col(c), c) for c in columns)
     source = member_rows(reader, table, part, singly(part), reading, raw, packed=False)
@@ -140,7 +140,7 @@ def _read_plain(
 
 
 def _as_blocks(keys: Keys, reading: WindowPlan) -> bool:
-    """Whether ClickHouse adds up into one array a key: where a hash table of (key, cell) would be large."""
+    """Return whether ClickHouse merges into one array per key: a hash table of (key, cell) is large."""
     if _flagged(reading) or not 1 < reading.cells <= _MOST_RESAMPLED:
         return False
     return _hashes(keys, reading) and len(keys) * reading.cells <= _MOST_CELLS
@@ -149,7 +149,7 @@ def _as_blocks(keys: Keys, reading: WindowPlan) -> bool:
 def _read_blocks(
     reader: Reader, table: str, part: Part, keys: Keys, reading: WindowPlan, columns: tuple[str, ...]
 ) -> KeyedCells:
-    """One row a key, with an array over all cells for each column and one that says which have rows."""
+    """Read one row per key: an array over all cells for each column, and one of which have rows."""
     source = member_rows(
         reader, table, part, keys, reading, tuple(sql.Named(sql.col(c), c) for c in columns), packed=False
     )
@@ -205,7 +205,7 @@ def _read_hashed(
 def _places(
     part: Part, keys: Keys, reading: WindowPlan, fetched: npt.NDArray[np.void]
 ) -> tuple[tuple[Ints, Ints], Bools]:
-    """(key, cell) of each row that belongs to a known key, and which rows those are."""
+    """Return (key, cell) of each row that belongs to a known key, and which rows those are."""
     if keys.group is not None:
         bits = _cell_bits(reading)
         known = fetched["x"] < len(keys) << bits
@@ -225,7 +225,7 @@ def member_rows(
     *,
     packed: bool = False,
 ) -> sql.Union | sql.Query:
-    """Rows with their key `k`, cell `c`, flags `h` and `a` where the reading needs them, and `columns`.
+    """Select rows with their key `k`, cell `c`, flags `h` and `a` where needed, and `columns`.
 
     `packed`: the keys of groups leave their low bits for the cell.
     """
@@ -296,7 +296,7 @@ def _dtype(keys: Keys, reading: WindowPlan, columns: tuple[str, ...]) -> np.dtyp
 
 
 def _cell_bits(reading: WindowPlan) -> int:
-    """Bits that hold the number of a cell."""
+    """Return how many bits hold the number of a cell."""
     return max(1, (reading.cells - 1).bit_length())
 
 
@@ -308,7 +308,7 @@ _Member = tuple[int, sql.Expr, tuple[sql.Named, ...], tuple[sql.Expr, ...]]
 
 
 def _members(reading: WindowPlan) -> list[_Member]:
-    """(granularity, cell, flags, conditions) of every SELECT that together read the cells."""
+    """Return (granularity, cell, flags, conditions) of each SELECT; together they read the cells."""
     run = [] if reading.run is None else [_of_run(reading.run)]
     return [*run, *(_of_segment(s) for s in reading.segments)] or [_nothing()]
 

@@ -33,7 +33,7 @@ class Buckets:
     bounds: Sequence[float]  # ascending
 
     def totals(self, at: Grid, lookback_ms: int) -> Vector:
-        """How many observations up to each time were at most each boundary. Raises QueryError."""
+        """Count the observations up to each time that are at most each boundary. Raises QueryError."""
         return self._shown(
             at.steps,
             lambda part: counters.totals(self.reader, part, at, lookback_ms),
@@ -54,7 +54,7 @@ class Buckets:
     def _shown(
         self, steps: int, counts: Callable[[Part], Vector], histograms: Callable[[int], Vector]
     ) -> Vector:
-        """Of `x_count` where all is asked for, else of histograms in the coarsest schema that will do."""
+        """Take `x_count` where all is asked for, otherwise histograms in the coarsest schema that suffices."""
         if not self.bounds:
             return Vector.empty(steps)
         if self.bounds[0] == math.inf:

@@ -11,7 +11,7 @@ from shim.model.values import Samples, Vector
 
 
 def concatenate(vectors: Sequence[Vector], steps: int) -> Vector:
-    """Parts of one selector side by side; rows of equal labels joined. Raises ExecutionError on overlap."""
+    """Join the parts of one selector; rows of equal labels become one. Raises ExecutionError on overlap."""
     if len(vectors) == 1 and len(set(vectors[0].labels)) == len(vectors[0].labels):
         only = vectors[0]
         if len(set(only.histogram_labels)) == len(only.histogram_labels):

@@ -24,7 +24,7 @@ from shim.sql import nodes as sql
 
 
 def column_of(part: Part) -> tuple[str, str]:
-    """(table, column) that holds the deltas."""
+    """Return (table, column) of the deltas."""
     if part.view in ("count", "sum"):
         return "distributions", part.view
     return "counters", "value"
@@ -86,7 +86,7 @@ def samples(reader: Reader, part: Part, ends: Grid, window_ms: int) -> Samples:
 
 
 def _deltas(reader: Reader, part: Part, g: int, lo: int, hi: int) -> tuple[Ints, Ints, Floats]:
-    """Of every bucket with a row in `[lo, hi)`: its series, start and sum; by series and time."""
+    """Read series, start and sum of every bucket with a row in `[lo, hi)`, by series and time."""
     table, column = column_of(part)
     keys = each(part)
     if lo < hi and len(part.labels) * ((hi - lo) // g) <= reader.max_cells:

@@ -48,7 +48,7 @@ class GaugeCells:
         )  # fmt: skip
 
     def put(self, series: Ints, bucket: Ints, time_ms: Ints, columns: Mapping[str, Floats]) -> bool:
-        """Rows of buckets that have none yet, put in place; those of one bucket are merged.
+        """Put rows in place where buckets have none yet; rows of one bucket are merged.
 
         False, and nothing is of use, where a time lies outside of its bucket: no agent sends that.
         """
@@ -114,7 +114,7 @@ class GaugeCells:
         return Vector(at.steps, labels, values, present), times_ms
 
     def _newest(self) -> npt.NDArray[np.int32]:
-        """Of every bucket: the last one with a row up to it, -1 where there is none."""
+        """Return for every bucket the last one with a row up to it, -1 where there is none."""
         number = np.arange(self.rows.shape[1], dtype=np.int32)
         found: npt.NDArray[np.int32] = np.where(self.rows, number, np.int32(-1))
         return np.maximum.accumulate(found, axis=1, out=found)

@@ -158,7 +158,7 @@ def _cells(reader: Reader, part: Part, span: _Span, columns: Sequence[str]) -> G
 def _fetched(
     reader: Reader, part: Part, granularity_s: int, lo_s: int, hi_s: int, columns: Sequence[str]
 ) -> GaugeCells | None:
-    """Rows as they are, in columns, put in place and merged here: no GROUP BY and no sorting."""
+    """Fetch rows in columns, and place and merge them here: no GROUP BY and no sorting."""
     buckets = (hi_s - lo_s) // granularity_s
     few = len(part.series_ids) * buckets <= min(reader.few_rows, reader.max_rows)
     query = sql.Query(

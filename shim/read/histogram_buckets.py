@@ -91,7 +91,7 @@ class BucketRange(NamedTuple):
 def _ranges(
     reader: Reader, part: Part, keys: Keys, reading: WindowPlan, shift: int
 ) -> tuple[list[BucketRange], int]:
-    """Of both sides, and the least retention of the rows in days."""
+    """Return the ranges of both sides, and the least retention of the rows in days."""
     sides = ("positive", "negative")
     lists = (sql.Named(sql.call("mapKeys", side), f"{side}_list") for side in sides)
     columns = (*lists, sql.Named(sql.col("retention_days"), "retention_days"))
@@ -126,7 +126,7 @@ def _ranges(
 
 
 def _is_dense(reader: Reader, keys: Keys, reading: WindowPlan, found: BucketRange) -> bool:
-    """Whether a matrix is small enough, and not nearly all of it empty."""
+    """Return whether a matrix is small enough, and not nearly all of it empty."""
     size = len(keys) * reading.cells * found.width
     if size > min(_MOST_DENSE, reader.max_cells):
         return False
@@ -148,7 +148,7 @@ def _joined(
     reader: Reader, part: Part, keys: Keys, reading: WindowPlan, found: BucketRange,
     columns: Sequence[sql.Named], group_by: tuple[str, ...],
 ) -> sql.Query:  # fmt: skip
-    """Every bucket of every row by itself, `i` and its count `n`, grouped."""
+    """Select every bucket of every row by itself, `i` and its count `n`, grouped."""
     lists = (
         sql.Named(sql.call("mapKeys", found.side), "index_list"),
         sql.Named(sql.call("mapValues", found.side), "count_list"),

@@ -24,7 +24,7 @@ def clusters(granularity_s: int, lo_s: int, hi_s: int) -> range:
 
 
 def within(granularity_s: int, lo_s: int, hi_s: int) -> list[sql.Expr]:
-    """Rows of `[lo_s, hi_s)`, Unix seconds; nothing is asked of the start when `lo_s` is 0 or before."""
+    """Return the condition of rows in `[lo_s, hi_s)`, Unix seconds; a `lo_s` of 0 or less bounds nothing."""
     hi_s = max(0, hi_s)
     out: list[sql.Expr] = [sql.op("<", "timestamp", hi_s)]
     if lo_s > 0:

@@ -46,7 +46,7 @@ class PartReader:
     notes: Annotations
 
     def instant(self, part: Part, leaf: Select) -> tuple[Vector, Ints | None]:
-        """Values, and the times of the samples in ms where they have times of their own."""
+        """Read values, and the times of the samples in ms where they have times of their own."""
         at, lookback_ms = leaf.at, leaf.lookback_ms
         match part.kind, part.view:
             case "gauge", _ if leaf.smoothed:

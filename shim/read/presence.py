@@ -44,13 +44,13 @@ class Lookback:
         return reader.windows(self.ends, self.window_ms, short_ms), False
 
     def _is_little(self, reader: Reader, part: Part, full: WindowPlan) -> bool:
-        """Whether the whole lookback of a few running totals is few rows of the 60 s rollup and its edges."""
+        """Return whether the whole lookback of a few running totals is few rows of the 60 s rollup."""
         rows = self.lookback_ms // 60_000 + 12
         few = full.run is None and full.width == 0
         return few and len(part.series_ids) * rows * self.ends.steps <= reader.few_rows
 
     def found(self, reader: Reader, table: str, column: str, part: Part, keys: Keys, present: Bools) -> Bools:
-        """`present`, (keys, steps), and the steps that only the lookback says. Raises QueryError."""
+        """Return `present`, (keys, steps), with the steps that only the lookback shows. Raises QueryError."""
         quiet = np.flatnonzero(~present.all(axis=1))
         if not len(quiet):
             return present

@@ -25,7 +25,7 @@ _MOST_KEYS: Final = 16
 
 
 def is_small(reader: Reader, part: Part, reading: WindowPlan) -> bool:
-    """Whether a reading of windows (not of running totals, which begin in 1970) needs few rows.
+    """Return whether reading windows (not running totals, which begin in 1970) takes few rows.
 
     As far as can be told: a bucket of one series may be more rows than one until ClickHouse merges them.
     """
@@ -101,7 +101,7 @@ def count_within(times_s: npt.NDArray[np.uint32], lo_s: int, hi_s: int) -> int:
 
 
 def _places(reading: WindowPlan, time_s: Ints) -> list[tuple[Ints, Ints, Bools, Bools]]:
-    """Of the run and of each segment: which rows lie in it, their cells, and which count and say alive."""
+    """Return, for each run and segment, its rows, their cells, and which count and show life."""
     out = [] if reading.run is None else [_in_run(reading.run, time_s)]
     for segment in reading.segments:
         at = np.flatnonzero((time_s >= segment.lo_s) & (time_s < segment.hi_s))

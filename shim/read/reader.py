@@ -177,7 +177,7 @@ class Reader:
             )
 
     def check_reading(self, keys: int, reading: WindowPlan, columns: int = 1) -> None:
-        """As `check_cells`, for the cells of a reading and the steps that are made of them."""
+        """Check, as `check_cells` does, the cells of a reading and the steps that are made of them."""
         self.check_cells(keys * max(reading.cells, len(reading.end)) * max(1, columns))
 
     def hold(self, count: int) -> None:
@@ -187,7 +187,7 @@ class Reader:
             self.check_cells(self._held)
 
     def windows(self, ends: Grid, window_ms: int | None, lookback_ms: int) -> WindowPlan:
-        """`plan_windows` within the limits, and a note of windows that only coarser rollups still hold."""
+        """Plan windows within the limits; note those that only coarser rollups still hold."""
         reading = plan_windows(ends, window_ms, lookback_ms, self.limits)
         snapped_ms = reading.snapped_s * 1000
         if (window_ms or 0) % snapped_ms or (ends.times_ms % snapped_ms).any():
@@ -266,7 +266,7 @@ class Keys:
         return sql.call("transform", "series_id", sql.Ints(part.series_ids), sql.Ints(self.group), nobody)
 
     def over(self, own: Keys, part: Part, name: str) -> sql.Expr:
-        """As `expr`, of rows that have been grouped by `own`, whose keys are in the column `name`."""
+        """Return `expr` over rows that were grouped by `own`, whose keys are in the column `name`."""
         if own.group is None or self.group is None:
             return self.expr(part)
         if self.group is own.group:
@@ -293,7 +293,7 @@ class Keys:
         return next(kind for kind, nobody in _ALL_BITS.items() if len(self) << bits <= nobody)
 
     def _one_of_all(self, part: Part) -> bool:
-        """One group, and no row of another series is read."""
+        """Return whether all series are one group, and no row of another series is read."""
         return self.everything or (len(self.labels) == 1 and not part.whole)
 
     def index(self, part: Part, keys: npt.NDArray[np.uint64]) -> tuple[Ints, Bools]:
@@ -310,10 +310,10 @@ _ALL_BITS = {"UInt16": (1 << 16) - 1, "UInt32": _NO_GROUP}
 
 
 def each(part: Part, labels: Sequence[Labels] | None = None) -> Keys:
-    """Every series by itself, those that are one as one; under their own labels or the given ones."""
+    """Group every series by itself, those that are one as one; under their own labels or the given ones."""
     return Keys(part.labels if labels is None else labels, part.group)
 
 
 def singly(part: Part) -> Keys:
-    """Every stored series by itself, without labels."""
+    """Group every stored series by itself, without labels."""
     return Keys(((),) * len(part.series_ids))

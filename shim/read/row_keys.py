@@ -17,7 +17,7 @@ from shim.read.reader import Keys, each
 
 
 def named(part: Part, function: str) -> Keys:
-    """Every series by itself, under the labels a range function leaves."""
+    """Return every series by itself, under the labels that a range function leaves."""
     if RANGE_FUNCTIONS[function].keeps_name:
         return each(part)
     return each(part, each_changed(part.labels, lb.dropping_name))

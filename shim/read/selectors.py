@@ -93,13 +93,13 @@ class SelectorReader:
         return PartReader(self.reader, self.bounds_of, self.notes)
 
     def check_histograms(self, samples: Samples, steps: int) -> None:
-        """As PartReader's. Raises ExecutionError."""
+        """Check as PartReader does. Raises ExecutionError."""
         self._of_part.check_histograms(samples, steps)
 
     # ------------------------------------------------------------ instant
 
     def instants(self, leaf: Select) -> list[tuple[Part, Vector, Ints | None]]:
-        """Each part of a selector: its values, and the times of samples that have times of their own."""
+        """Read each part of a selector: its values, and the times of samples that have times of their own."""
         parts = self._parts(*_look(leaf))
         return [(part, *self._of_part.instant(part, leaf)) for part in parts]
 
@@ -136,7 +136,7 @@ class SelectorReader:
     def _first_of_twins(
         self, parts: Sequence[Part], found: Sequence[Vector], function: str
     ) -> Sequence[Vector]:
-        """Where a function makes numbers of both types of one name, the first answers; a notice says so."""
+        """Let the first answer where a function makes numbers of both types of a name; note that."""
         if len(parts) < 2:
             return found
         out, lost = first_wins(found)
@@ -151,7 +151,7 @@ class SelectorReader:
     # ------------------------------------------------------------ sums of mergeable state
 
     def _merged(self, node: Merged, args: Sequence[Value]) -> Vector:
-        """Every part summed where its data is, if its type merges; else series by series."""
+        """Sum every part where its data is, if its type merges; otherwise series by series."""
         child = node.child
         if (node.grouping, *node.outer)[-1] == Grouping():
             unlabelled = self._unlabelled(child)
@@ -244,7 +244,7 @@ class SelectorReader:
         self.reader.seen.append(Seen(at, exact=kind == "gauge"))
 
     def _counted(self, node: Total) -> Vector | None:
-        """How many distributions there are, by their counts instead of their sketches; None for others."""
+        """Count distributions by their counts instead of their sketches; None for other types."""
         child = node.child
         selection = self._selected.get(_asked(*_look(child)))
         if selection is None or not any(
@@ -264,7 +264,7 @@ class SelectorReader:
         return total
 
     def merged_of(self, found: UnlabelledSeries, node: Merged, args: Sequence[Value]) -> Vector:
-        """`sum` of all series: where their data is, if their type merges. Raises QueryError."""
+        """Return `sum` of all series: where their data is, if their type merges. Raises QueryError."""
         child = node.child
         if isinstance(child, RangeCall) and merges(found.kind, found.view, child.function):
             return self._of_part.window(*totals.merged_part(found), child, args)
@@ -309,7 +309,7 @@ class SelectorReader:
 
 
 def _look(leaf: Select | RangeCall) -> tuple[Sequence[Matcher], Grid, int]:
-    """Which series a leaf selects: at which times, and how far back they may have data."""
+    """Find the series that a leaf selects: at which times, and how far back they may have data."""
     if isinstance(leaf, Select):
         return leaf.matchers, leaf.read_at, max(leaf.back_ms, leaf.deltas_ms)
     read = leaf.window.reading(leaf.lookback_ms)
@@ -317,7 +317,7 @@ def _look(leaf: Select | RangeCall) -> tuple[Sequence[Matcher], Grid, int]:
 
 
 def _steps(leaf: Select | RangeCall, args: Sequence[Value]) -> int:
-    """How many values each series has: with arguments, as many as those have."""
+    """Return how many values each series has: with arguments, as many as those have."""
     if isinstance(leaf, Select):
         return leaf.at.steps
     return leaf.grid.steps if args else leaf.window.ends.steps

@@ -31,7 +31,7 @@ _ROW: Final = [("k", "<u8"), ("c", "<u4"), ("n", "<u8")]
 
 
 def unions(reader: Reader, part: Part, keys: Keys, ends: Grid, window_ms: int, lookback_ms: int) -> Vector:
-    """How many members the union of each key's buckets in `[t-w, t)` has. Raises QueryError."""
+    """Count the members of the union of each key's buckets in `[t-w, t)`. Raises QueryError."""
     reading = reader.windows(ends, window_ms, lookback_ms)
     cells = read_cells(reader, TABLE, part, keys, reading, ())
     values = _in_slices(
@@ -73,7 +73,7 @@ def _in_slices(
 
 
 def _latest_per_step(reader: Reader, part: Part, keys: Keys, ends: _BucketEnds, steps: int) -> Floats:
-    """How many members each key has at each step, -1 where it has no bucket."""
+    """Count the members of each key at each step, -1 where it has no bucket."""
     own = each(part)
     one = "series_id" if own.group is None else "one"  # series that are one have one latest bucket
     key_of = sql.Named(keys.over(own, part, one), "k")
@@ -99,7 +99,7 @@ def _latest_per_step(reader: Reader, part: Part, keys: Keys, ends: _BucketEnds, 
 def _latest_at_once(
     reader: Reader, part: Part, key: sql.Named, one: sql.Named, ends: _BucketEnds
 ) -> sql.Query:
-    """For one step: of each series only the rows of its last bucket are united."""
+    """Unite, for one step, only the rows of each series' last bucket."""
     last = sql.Named(sql.call("uniqCombined64MergeStateArgMax", "members", "timestamp"), "state")
     where = within(ends.granularity_s, int(ends.asked[0]) - ends.lookback_s, ends.last_s)
     table = reader.source(TABLE, ends.granularity_s)
@@ -110,7 +110,7 @@ def _latest_at_once(
 
 
 def _rows_with_next(reader: Reader, part: Part, one: sql.Named, ends: _BucketEnds) -> sql.Query:
-    """Every row with its bucket `b`, and the next bucket of its series (`one`), 0 where there is none."""
+    """Select every row with its bucket `b`, and the next bucket of its series (`one`), 0 for none."""
     where = (
         *reader.conditions(part),
         *within(ends.granularity_s, ends.first_s - ends.lookback_s, ends.last_s),
@@ -127,7 +127,7 @@ def _rows_with_next(reader: Reader, part: Part, one: sql.Named, ends: _BucketEnd
 
 
 def _union_per_step(reader: Reader, part: Part, keys: Keys, reading: WindowPlan) -> Floats:
-    """Cells are united first, then every cell goes to the steps whose windows hold it."""
+    """Unite cells first, then pass every cell to the steps whose windows hold it."""
     flagged = reading.run is not None and reading.run.alive_s > 0
     per_cell = sql.Query(
         (sql.Named(sql.col("k"), "k"), sql.Named(sql.col("c"), "c"),
@@ -208,7 +208,7 @@ def _steps_after(value: str, ends: Ints, asked: Ints, reach: int, until: sql.Exp
 
 
 def _evenly_spaced(ends: Ints, asked: Ints) -> int:
-    """How many of the first ends are as asked and evenly spaced."""
+    """Return how many of the first ends are as asked and evenly spaced."""
     on_time = len(ends) if (ends == asked).all() else int(np.argmax(ends != asked))
     gaps = np.diff(ends[:on_time])
     if len(gaps) == 0 or gaps[0] == 0:  # steps finer than a bucket share an end

@@ -43,7 +43,7 @@ class Seen:
 
 
 def steps_shown(asked: Grid, seen: Iterable[Seen], complete_s: int) -> int:
-    """How many of the first steps of `asked` are shown."""
+    """Return how many of the first steps of `asked` are shown."""
     found = (one.last_ms(asked, complete_s * 1000) for one in seen)
     last_ms = min((ms for ms in found if ms is not None), default=asked.end_ms)
     if last_ms < asked.start_ms:

@@ -53,7 +53,7 @@ class AllSeries:
 
 
 def of_unlabelled(found: UnlabelledSeries) -> AllSeries:
-    """Series that were found without labels. Raises QueryError."""
+    """Return the series that were found without labels. Raises QueryError."""
     ids = _ids(found)
 
     def labels_of(numbers: Sequence[int]) -> Sequence[Labels]:
@@ -94,7 +94,7 @@ def merged_part(found: UnlabelledSeries) -> tuple[Part, Keys]:
 
 
 def can_chunk(op: str, param: Number | Text | None) -> bool:
-    """Whether an aggregation with this parameter can be made of chunks."""
+    """Return whether an aggregation with this parameter can be made of chunks."""
     if is_ranked(op):
         return isinstance(param, Number) and abs(param.value) <= _MAX_K
     match AGGREGATIONS[op].parameter:
@@ -161,7 +161,7 @@ def _ids(found: UnlabelledSeries) -> Ids:
 
 
 def _part(found: UnlabelledSeries, ids: Ids, whole: bool) -> Part:
-    """Series under numbers."""
+    """Return a part whose labels are numbers."""
     labels = Numbered(found.shown, 0, len(ids))
     projects = np.zeros(len(ids), dtype=np.uint32)
     return Part(found.kind, found.view, (found.metric_id,), ids, projects, labels, whole)

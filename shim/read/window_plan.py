@@ -109,7 +109,7 @@ class WindowPlan:
         return self._running(cells, np.fmax) if self.width == 0 else self._slid(cells, window_maxima)
 
     def present(self, rows: Bools, alive: Bools) -> Bools:
-        """Which steps a series is alive at, whatever the live edge cuts off the value.
+        """Return at which steps a series is alive, even where the live edge cuts off its value.
 
         `rows`: cells with a row that counts for the value; `alive`: cells with a row that makes it alive.
         """
@@ -325,12 +325,12 @@ class _Planner:
         return next(g for g in self.levels if size % g == 0)
 
     def _stitch(self, lo: int, hi: int, cell: int) -> list[Stitch]:
-        """`[lo, hi)` of the coarsest rollups inside and finer ones at its edges."""
+        """Cover `[lo, hi)` by the coarsest rollups inside and finer ones at its edges."""
         return [Stitch(g, a, b, cell) for g, a, b in stitch(lo, hi, self.levels)]
 
 
 def stitch(lo_s: int, hi_s: int, levels: Sequence[int] = LEVELS) -> list[tuple[int, int, int]]:
-    """Disjoint `(granularity, lo, hi)` that make up `[lo_s, hi_s)`; the finest level divides both ends."""
+    """Return disjoint `(granularity, lo, hi)` that cover `[lo_s, hi_s)`; the finest level divides both ends."""
     if lo_s >= hi_s or not levels:
         return []
     g, finer = levels[0], levels[1:]

@@ -68,7 +68,7 @@ class MemorySamples:
         """Leave out a histogram: these samples are numbers."""
 
     def has(self, name: str | None) -> bool:
-        """Whether there are series of a metric; None: of any."""
+        """Return whether there are series of a metric; None: of any."""
         return bool(self._series) if name is None else name in self._of_name
 
     def select(self, matchers: Sequence[Matcher]) -> list[MemorySeries]:

@@ -107,7 +107,7 @@ class _Answering:
     def _table(
         self, selector: SeriesSelector, keys: Sequence[Expression], span: BucketSpan, *, grouped: bool
     ) -> Evaluation:
-        """All rows: a row for each group and cell that any leaf has; one row where nothing is grouped."""
+        """Make a row for each group and cell that any leaf has; one row where nothing is grouped."""
         groups = GroupNumbers(self.reader.max_cells)
         measured = self._measured(selector, keys, groups, span)
         cells = max(1, span.cells)
@@ -207,7 +207,7 @@ class _Answering:
         return replace(table, rows=len(rows), known=known)
 
     def _totals(self, selector: SeriesSelector) -> dict[str, Any]:
-        """Every aggregate over all that the query selects, keys NULL."""
+        """Evaluate every aggregate over all that the query selects, keys NULL."""
         table = self._table(selector, (), self.of.span.whole(), grouped=False)
         for of in (*self.of.keys, *self.of.time_keys):
             table.known[of] = ResultColumn("Float64", np.array([math.nan]))
@@ -238,7 +238,7 @@ def _rows(columns: Sequence[tuple[str, ResultColumn]]) -> list[dict[str, Any]]:
 
 
 def _json(column: ResultColumn) -> list[Any]:
-    """Values as JSON has them: no NaN and no infinity, times in ISO 8601."""
+    """Convert values to JSON's: no NaN and no infinity, times in ISO 8601."""
     values = column.values.tolist()
     match column.type:
         case "DateTime":

@@ -213,7 +213,7 @@ class _Lowering:
     def _keys(
         self, expressions: Sequence[Expression], step_s: int
     ) -> tuple[list[Expression], list[Expression], int]:
-        """Keys over series, keys of time, and the seconds of a cell."""
+        """Return keys over series, keys of time, and the seconds of a cell."""
         keys: dict[Expression, None] = {}
         times: dict[Expression, int] = {}
         seen: set[Expression] = set()  # an alias of an alias would be met twice as often at each turn

@@ -149,7 +149,7 @@ class SeriesSelector:
     # ------------------------------------------------------------ matchers for the catalog
 
     def _pushed(self, condition: Expression) -> list[Matcher]:
-        """Matchers that every series of a condition meets, among others."""
+        """Return matchers that every series of a condition meets, among others."""
         parts = (
             condition.args if isinstance(condition, FunctionCall) and condition.name == "and" else [condition]
         )
@@ -250,7 +250,7 @@ class _Columns:
 
 
 def _grouped(kind: Kind, members: Sequence[tuple[PickedSeries, np.ndarray[Any, Any], Ints]]) -> Grouped:
-    """One part of all metrics of a type."""
+    """Return one part of all metrics of a type."""
     ids = np.concatenate([one.roster.series_ids[rows] for one, rows, _ in members])
     projects = np.concatenate([one.roster.project_ids[rows] for one, rows, _ in members])
     numbers = np.concatenate([group for _, _, group in members])

@@ -143,7 +143,7 @@ def _statement(
 
 
 def _merged_sketch() -> sql.Expr:
-    """Codes and counts of all buckets of the rows of a group, ascending."""
+    """Select codes and counts of all buckets of the rows of a group, ascending."""
     index = sql.Lambda(("i",), sql.call("toInt32", sql.op("+", "i", _OFFSET)))
     below = sql.Lambda(("i",), sql.call("toInt32", sql.op("-", -_OFFSET, "i")))
     codes = sql.call(

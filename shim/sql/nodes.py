@@ -165,7 +165,7 @@ def expr(value: Expr | int | str) -> Expr:
 
 
 def member(value: Expr | str, ids: npt.NDArray[np.uint64]) -> Expr:
-    """`value IN ids`, or `=` for one."""
+    """Return `value IN ids`, or `=` for one."""
     if len(ids) == 1:
         return op("=", value, int(ids[0]))
     return op("IN", value, Ints(ids))

@@ -86,7 +86,7 @@ cdef inline double head_weight(Head *head) noexcept nogil:
 
 
 cdef inline double scaled(Head *head, double value) noexcept nogil:
-    """A value as it is kept, of one that was sent: agent/protocol/line.py `Head.scaled`."""
+    """A value as it is kept, of one that was sent: agent/protocol/line.py `MetricKey.scaled`."""
     if unlikely(head.flags & HEAD_FACTORS):
         return value / head_extra(head).divisor * head_extra(head).scale
     return value

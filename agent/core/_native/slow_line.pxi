@@ -71,7 +71,7 @@ cdef const char *name_end(const char *colon, const char *bar, const char *end) n
 
 
 cdef bint is_word(const char *part, const char *end) noexcept nogil:
-    """agent.protocol.line._is_word: the part between two `:` belongs to the name."""
+    """agent.protocol.line_name._is_word: the part between two `:` belongs to the name."""
     cdef size_t size = end - part
     cdef size_t i
     if size == 0 or is_digit(part[0]):

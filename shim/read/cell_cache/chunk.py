@@ -163,7 +163,7 @@ class Chunk:
         self.offset_ms[places] = np.where(newer, time_ms, held_ms)
 
     def _take_in(self, ids: Ids) -> None:
-        """Rows for series that may be new. New arrays: readers may hold the old ones."""
+        """Add rows for series that may be new, in new arrays: readers may hold the old ones."""
         merged = np.union1d(self.ids, ids)
         at = np.searchsorted(merged, self.ids)
         shape = (len(merged), self.values.shape[1])
@@ -229,11 +229,11 @@ class Rows:
         return self.rows is None and self.starts is not None
 
     def picked(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """(keys, cells) of (rows, cells) where every key is one row; may be a view."""
+        """Return (keys, cells) of (rows, cells) where every key is one row; may be a view."""
         return values if self.rows is None else values.take(self.rows, axis=0)
 
     def merged(self, values: Floats, merge: np.ufunc) -> Floats:
-        """(keys, cells) of (rows, cells); may be a view."""
+        """Return (keys, cells) of (rows, cells); may be a view."""
         if self.alone:
             return np.asarray(merge.reduce(values, axis=0, keepdims=True))
         if self.rows is None:

@@ -144,7 +144,7 @@ class ChunkCache:
         return True
 
     def is_old(self, place: ChunkKey, block: AnyChunk) -> bool:
-        """Whether rows of the block may be gone by now. Nothing can be gone where nothing is."""
+        """Return whether rows of the chunk may have expired by now."""
         days = min(block.kept_days, self._kept_days[place.granularity_s])
         return not block.empty and place.start_s + days * _DAY_S <= self._now_s()
 

@@ -71,7 +71,7 @@ class FilledMatrices:
 
 
 def jobs(due: Sequence[ChunkKey]) -> list[FillJob]:
-    """Neighbours together, as far as one statement may go."""
+    """Join neighbours, as far as one statement may reach."""
     out: list[list[ChunkKey]] = []
     latest: dict[tuple[Source, int], list[ChunkKey]] = {}
     for place in sorted(due, key=lambda p: p.start_s):
@@ -112,7 +112,7 @@ def fetch(store: Store, job: FillJob, most_series: int, most_plain: int = MAX_PL
 
 
 def plain_statement(database: str, job: FillJob, most_rows: int) -> sql.Query:
-    """Series, cell and value of every row. One row more than `most_rows` says that there are more."""
+    """Select series, cell and value of every row; one row beyond `most_rows` shows that there are more."""
     column = job.places[0].source.column
     columns = (
         sql.Named(sql.col("series_id"), "k"),
@@ -125,7 +125,7 @@ def plain_statement(database: str, job: FillJob, most_rows: int) -> sql.Query:
 
 
 def array_statement(database: str, job: FillJob, most_series: int) -> sql.Query:
-    """One row a series, with an array over all buckets of its values and one of which have rows."""
+    """Select one row per series: an array of values over all buckets, and one of which have rows."""
     source = job.places[0].source
     over = (0, job.cells, 1)
     columns = (
@@ -164,7 +164,7 @@ def _where(job: FillJob) -> tuple[sql.Expr, ...]:
 
 
 def _merge(source: Source) -> str:
-    """ClickHouse's name of how the column merges: the last value of a gauge is the greatest (time, value)."""
+    """Return ClickHouse's function that merges the column: the last gauge is the greatest (time, value)."""
     return "max" if source.timed else source.merge
 
 
@@ -183,7 +183,7 @@ def _arrays(job: FillJob) -> np.dtype[np.void]:
 
 
 def _plain(job: FillJob, columns: Mapping[str, npt.NDArray[Any]], most_series: int) -> FilledMatrices:
-    """Rows come in runs of one series."""
+    """Place rows that come in runs of one series."""
     key = columns["k"]
     starts = np.flatnonzero(np.diff(key, prepend=~key[:1]))
     ids, number = np.unique(key[starts], return_inverse=True)
@@ -225,7 +225,7 @@ def made(job: FillJob, found: FilledMatrices) -> dict[ChunkKey, Chunk] | None:
 
 
 def is_sparse(block: Chunk) -> bool:
-    """Whether too few cells have rows, between the first bucket that has any and the last."""
+    """Return whether too few cells have rows between the first and the last bucket with any."""
     used = np.flatnonzero(block.rows.any(axis=0))
     if not len(used):
         return False

@@ -124,7 +124,7 @@ class Filler:
         self._metrics.block_fills.labels("left").inc(sum(len(job.places) for job in left))
 
     def wait(self) -> None:
-        """Until all that was asked for is filled or declined."""
+        """Wait until all requested chunks are filled or declined."""
         self._queue.join()
 
     def close(self) -> None:
@@ -173,7 +173,7 @@ class Filler:
                 self._metrics.block_fills.labels("written").inc(len(job.places))
 
     def _try(self, job: FillJob) -> bool:
-        """Whether the job is done with; False when something was written meanwhile."""
+        """Try a job; return False when something was written meanwhile."""
         source = job.places[0].source
         with self._cache.watch(source, job.lo_s, job.hi_s) as (watch, _):
             if watch.begun:

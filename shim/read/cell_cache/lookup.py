@@ -170,7 +170,7 @@ class _Rest:
 def _rest(
     reading: WindowPlan, wanted: Sequence[ChunkPiece], held: Mapping[ChunkKey, AnyChunk]
 ) -> _Rest | None:
-    """None when all is in memory."""
+    """Return the part that is not in memory; None when all is."""
     first, last, run = 0, 0, reading.run
     segments = []
     for piece in wanted:
@@ -277,7 +277,7 @@ class _Making:
     def _take_cells(
         self, run: UniformCells, keys: Ints | slice, since_s: Ints, values: Floats, there: Bools
     ) -> None:
-        """Buckets that are less than a cell, or of which only some count."""
+        """Take buckets that are less than a cell, or of which only some count."""
         cell, position = np.divmod(since_s, run.size_s)
         counts = np.flatnonzero(position >= run.size_s - (run.value_s or run.size_s))
         lives = np.flatnonzero(position >= run.size_s - (run.alive_s or run.size_s))
