@@ -54,7 +54,7 @@ class Buckets:
     def _shown(
         self, steps: int, counts: Callable[[Part], Vector], histograms: Callable[[int], Vector]
     ) -> Vector:
-        """Take `x_count` where all is asked for, otherwise histograms in the coarsest schema that suffices."""
+        """Take `x_count` for all, otherwise histograms in the coarsest schema that suffices."""
         if not self.bounds:
             return Vector.empty(steps)
         if self.bounds[0] == math.inf:

@@ -330,7 +330,7 @@ class _Planner:
 
 
 def stitch(lo_s: int, hi_s: int, levels: Sequence[int] = LEVELS) -> list[tuple[int, int, int]]:
-    """Return disjoint `(granularity, lo, hi)` that cover `[lo_s, hi_s)`; the finest level divides both ends."""
+    """Return disjoint `(granularity, lo, hi)` of `[lo_s, hi_s)`; the finest level divides both ends."""
     if lo_s >= hi_s or not levels:
         return []
     g, finer = levels[0], levels[1:]
