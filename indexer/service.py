@@ -20,7 +20,7 @@ from indexer.agents.observer import AgentObserver
 from indexer.agents.registry import AgentRegistry
 from indexer.agents.up import instance_of
 from indexer.background_parts import BackgroundParts
-from indexer.clickhouse.store import Store, StoreError
+from indexer.clickhouse.store import Store, StoreError, embedded_path
 from indexer.clickhouse.wait_for_store import done_when_whole, open_when_there
 from indexer.deletion.deleter import Deleter
 from indexer.deletion.deletion_request import DeletionBusyError, DeletionRequest, DeletionResult
@@ -226,11 +226,14 @@ class IndexerService:
         if early is not None:
             self._store = early.store
             return early
-        await self._in_thread(partial(check_journal, self.settings))
+        checking = partial(check_journal, self.settings)
+        if embedded_path(self.settings.dsn) is None:
+            await self._in_thread(checking)
         if self._store is None:
-            opening = partial(open_settings_store, self.settings)
-            self._store = await open_when_there(opening, self._in_thread)
+            self._store = await open_when_there(partial(open_settings_store, self.settings), self._in_thread)
         store = self._store
+        if store.embedded:  # the lock of its data is that of the journal
+            await self._in_thread(checking)
         upgrading = partial(upgrade, store, self.settings)
         await (self._in_thread(upgrading) if store.embedded else done_when_whole(upgrading, self._in_thread))
         return await self._in_thread(partial(look, store))

@@ -11,6 +11,10 @@ from pathlib import Path
 import pytest
 
 from indexer.clickhouse.data_lock import DataInUseError, DataLock
+from indexer.clickhouse.store import StoreError
+from indexer.service import IndexerService
+from indexer.settings import Settings
+from indexer.write.journal_file import journal_path
 
 HOLD = """
 import sys
@@ -48,6 +52,19 @@ def test_names_the_process_that_has_it(tmp_path: Path, monkeypatch: pytest.Monke
     lock = Path(f"{path}.lock")
     assert lock.read_text() == f"{os.getpid()}\n"
     assert lock.stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_start_beside_its_holder_opens_no_journal(tmp_path: Path) -> None:
+    """A later version would change the file, which the holder writes."""
+    path = tmp_path / "data" / "chdb"
+    settings = Settings(dsn=f"chdb:///{path}", listen="127.0.0.1:0", up=False)
+    service = IndexerService(settings)
+    with _holder(path) as holder:
+        with pytest.raises(StoreError, match="another meterhouse"):
+            await service.start()
+        holder.kill()
+    await service.stop()
+    assert not journal_path(settings).exists()
 
 
 def test_one_process_takes_it_more_than_once(tmp_path: Path) -> None:
