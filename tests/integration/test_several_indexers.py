@@ -256,11 +256,12 @@ async def test_frames_over_a_load_balancer_count_once(
         faults.set()
     assert await tried("b") is Outcome.MISDIRECTED
     now_s[0] = 60.0
-    assert await tried("b") is (Outcome.BUSY if half else Outcome.ACCEPTED)
     if half:
+        assert await tried("b") is Outcome.BUSY
         await indexers.start("a")
-        deadline = time.monotonic() + 120
-        while await tried("b") is not Outcome.ACCEPTED:
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.05)
+    deadline = time.monotonic() + 120
+    while (outcome := await tried("b")) is not Outcome.ACCEPTED:
+        assert outcome is Outcome.BUSY  # on a busy machine also where a stored it
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
     assert indexers.counts() == [1] * 4

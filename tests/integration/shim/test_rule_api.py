@@ -112,7 +112,8 @@ async def test_groups_have_the_fields_of_prometheus(store: Store, tmp_path: Path
         await ask.until("/api/v1/rules", "'state': 'firing'")
         (group,) = (await ask.until("/api/v1/rules", "'health': 'err'"))["groups"]
         deadline = time.monotonic() + 120
-        while not group["evaluationTime"]:  # which is known at the end of the tick
+        # It is known at the end of a tick; ticks that are caught up evaluate no alert.
+        while not group["evaluationTime"] or "'state': 'inactive'" in str(group):
             assert time.monotonic() < deadline
             (group,) = (await ask("/api/v1/rules"))[1]["groups"]
         assert {k: group[k] for k in ("name", "file", "interval", "limit")} == {
