@@ -182,7 +182,7 @@ class Catalog(SeriesFinder):
         self.metrics.catalog_lookups.labels("memory").inc()
         found = remembered[1]
         if version is not None and version != remembered[0]:
-            self._selections.put(key, (version, found), found.series)
+            self._selections.put(key, (version, found), found.series + key.weight)
         return found, version
 
     def _holds(self, key: SelectionKey, at: int, version: int | None) -> bool:
@@ -214,7 +214,7 @@ class Catalog(SeriesFinder):
         """Make the selection of picked series, and remember it."""
         found = selection(picked, key.tenant, key.matchers, self._settings, self.metrics)
         if version is not None:
-            self._selections.put(key, (version, found), found.series)
+            self._selections.put(key, (version, found), found.series + key.weight)
         return found
 
     def looked_up(self) -> list[SelectionKey]:

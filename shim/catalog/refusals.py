@@ -11,6 +11,8 @@ from shim.catalog.types import SelectionKey
 from shim.model.errors import ExecutionError
 
 _MAX_REFUSALS: Final = 1_000
+#: Of their texts, in units of 100 characters.
+_MAX_WEIGHT: Final = 100_000
 
 
 class Refusals:
@@ -23,7 +25,7 @@ class Refusals:
     def __init__(self, max_age_s: float, clock: Callable[[], float]) -> None:
         self._max_age_s = max_age_s
         self._clock = clock
-        self._refused: LruDict[SelectionKey, tuple[float, str]] = LruDict(_MAX_REFUSALS)
+        self._refused: LruDict[SelectionKey, tuple[float, str]] = LruDict(_MAX_REFUSALS, _MAX_WEIGHT)
 
     def check(self, key: SelectionKey) -> None:
         """Raise ExecutionError for a look-up that was refused lately."""
@@ -37,5 +39,5 @@ class Refusals:
         try:
             yield
         except ExecutionError as e:
-            self._refused.put(key, (self._clock(), str(e)))
+            self._refused.put(key, (self._clock(), str(e)), key.weight)
             raise

@@ -41,6 +41,11 @@ class SelectionKey:
     days: Days
     kept: frozenset[str] = frozenset()
 
+    @property
+    def weight(self) -> int:
+        """The memory of its texts, in series: one for each 100 characters."""
+        return sum(len(one.name) + len(one.value) for one in self.matchers) // 100
+
 
 @dataclass(frozen=True, slots=True)
 class Part:

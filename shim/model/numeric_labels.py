@@ -107,8 +107,17 @@ def _spellings(value: float) -> set[str]:
     return found
 
 
-@lru_cache(maxsize=1024)
 def _numbers(pattern: str) -> frozenset[float] | None:
     """Return the numbers among the strings that a pattern matches; None if it matches infinitely many."""
+    return _short_numbers(pattern) if len(pattern) <= _LONG else _long_numbers(pattern)
+
+
+def _numbers_among(pattern: str) -> frozenset[float] | None:
     strings = finite_strings(pattern)
     return None if strings is None else frozenset(n for s in strings if (n := number_of(s)) is not None)
+
+
+#: Few longer patterns are remembered: one may have a megabyte.
+_LONG: Final = 1_000
+_long_numbers: Final = lru_cache(maxsize=16)(_numbers_among)
+_short_numbers: Final = lru_cache(maxsize=1024)(_numbers_among)
