@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from shim.engine.api import QueryOptions
 from shim.model import labels as lb
@@ -29,14 +29,12 @@ from shim.rules.recorded_messages import GROUP, LAST_TICK, PROJECT
 from shim.rules.resolved_alerts import restore_resolved
 from shim.rules.rule_file import AlertingRule, RecordingRule, Rule
 from shim.rules.store_queries import StoreQueries
-
-if TYPE_CHECKING:
-    from shim.rules.group_runner import GroupRunner
+from shim.rules.tenant_group import TenantGroup
 
 _MAX_LOOKBACK_S: Final = 7 * 86_400
 
 
-async def restore(of: GroupRunner) -> int | None:
+async def restore(of: TenantGroup) -> int | None:
     """Restore the state of a group; return its last tick, None if none is known. Raises QueryError."""
     queries = StoreQueries.of_tick(of.parts.place, of.tenant, MemorySamples())
     now_ms = int(of.parts.now_s() * 1000)
@@ -70,12 +68,12 @@ async def restore(of: GroupRunner) -> int | None:
     return last_s
 
 
-def _own_project(of: GroupRunner) -> str:
+def _own_project(of: TenantGroup) -> str:
     """Return the project in which an org's group says its last tick: those of projects may have its name."""
     return str(of.parts.settings.org_project_id) if of.tenant.project_id is None else ""
 
 
-async def _series(of: GroupRunner, queries: StoreQueries, name: str, rule: Rule, at_ms: int) -> set[Labels]:
+async def _series(of: TenantGroup, queries: StoreQueries, name: str, rule: Rule, at_ms: int) -> set[Labels]:
     """Return the series that a rule had at its last tick."""
     names = [name] if name != "ALERTS" else [name, FOR_STATE, KEEP_FIRING_SINCE]
     found: set[Labels] = set()
@@ -85,7 +83,7 @@ async def _series(of: GroupRunner, queries: StoreQueries, name: str, rule: Rule,
 
 
 async def _alerts(
-    of: GroupRunner, number: int, rule: AlertingRule, queries: StoreQueries, at_ms: int, missed_ms: int
+    of: TenantGroup, number: int, rule: AlertingRule, queries: StoreQueries, at_ms: int, missed_ms: int
 ) -> None:
     states = of.evaluation.states[number]
     if states is None or not of.evaluation.before[number]:

@@ -8,30 +8,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
-from shim.indexers.message_writes import StoreMessages
-from shim.metrics import ShimMetrics
 from shim.model.errors import Canceled, QueryError, Unavailable
 from shim.model.labels import Labels
-from shim.model.tenancy import Tenant
 from shim.rules.alert_notices import notices
-from shim.rules.alert_sink import AlertSink
 from shim.rules.early_queries import early_queries
-from shim.rules.group_evaluation import External, GroupEvaluation
 from shim.rules.group_restore import restore
-from shim.rules.recorded_messages import TickResults, group_name, key_of, non_finite
-from shim.rules.rule_file import AlertingRule, RecordingRule, RuleGroup
-from shim.rules.store_queries import QueryPlace, StoreQueries
+from shim.rules.recorded_messages import TickResults, key_of, non_finite
+from shim.rules.rule_file import AlertingRule, RecordingRule
+from shim.rules.store_queries import StoreQueries
+from shim.rules.tenant_group import TenantGroup
 from shim.rules.tick_requests import tick_parts
 from shim.rules.tick_storage import Outcome, TickStorage
 from shim.rules.unsent_tick import UnsentTick
-from shim.settings import RulesSettings
-from shim.ticks.due_ticks import DueTicks, Schedule, due_ticks, spread_offset_s
-from shim.ticks.lease import Lease
+from shim.ticks.due_ticks import DueTicks, Schedule, due_ticks
 
 _log: Final = logging.getLogger("shim.rules")
 _ticks_log: Final = logging.getLogger("shim.rules.ticks")  # a line for each tick, at the level DEBUG
@@ -46,32 +40,10 @@ _MAX_WAIT_S: Final = 30.0
 _AT_ONCE: Final = 500
 
 
-@dataclass(frozen=True, slots=True)
-class RunnerParts:
-    """The parts that all groups share. `now_s` is the wall clock."""
-
-    settings: RulesSettings
-    place: QueryPlace
-    store: StoreMessages
-    sink: AlertSink
-    lease: Lease
-    metrics: ShimMetrics
-    external: External
-    now_s: Callable[[], float] = time.time
-    settle_s: float = 0.0  # after its end a bucket is complete (shim.settle_s)
-
-
 @dataclass(slots=True)
-class GroupRunner:
-    """One group of a tenant. `unique`: numbers of rules whose name and labels no other rule has."""
+class GroupRunner(TenantGroup):
+    """Runs one group of a tenant."""
 
-    tenant: Tenant
-    group: RuleGroup
-    parts: RunnerParts
-    since_s: int
-    unique: frozenset[int] = frozenset()
-    evaluation: GroupEvaluation = field(init=False)
-    schedule: Schedule = field(init=False)
     _early: Sequence[Sequence[str]] = field(init=False)  # without and with those of alerts
     last_s: int | None = None  # the last tick that is stored
     alerted_s: int = 0  # the last tick at which alerts were evaluated
@@ -87,41 +59,8 @@ class GroupRunner:
     tries: int = 0
 
     def __post_init__(self) -> None:
-        self.evaluation = self.new_evaluation()
-        self.schedule = Schedule(self.step_s, self.since_s, spread_offset_s(self.key, self.step_s))
+        TenantGroup.__post_init__(self)  # super() does not work in a dataclass with slots
         self._early = [early_queries(self.group.rules, alerts=alerts) for alerts in (False, True)]
-
-    def new_evaluation(self) -> GroupEvaluation:
-        """Return an evaluation of the group without any state."""
-        parts = self.parts
-        return GroupEvaluation(self.group, parts.external, time.perf_counter, parts.settings.max_series)
-
-    @property
-    def key(self) -> str:
-        """The name of the group among those of all tenants."""
-        return f"rules/{self.tenant}/{self.name}"
-
-    @property
-    def name(self) -> str:
-        """The name of the group among those of its tenant."""
-        return group_name(self.group.file, self.group.name)
-
-    @property
-    def step_s(self) -> int:
-        """The interval, in whole seconds."""
-        interval_ms = self.group.interval_ms
-        return self.parts.settings.interval_s if interval_ms is None else -(-interval_ms // 1000)
-
-    @property
-    def deltas(self) -> frozenset[str]:
-        """Names of the rules that record deltas."""
-        rules = (rule for rule in self.group.rules if isinstance(rule, RecordingRule))
-        return frozenset(rule.name for rule in rules if rule.records_deltas)
-
-    @property
-    def records(self) -> bool:
-        """Whether the group has recording rules."""
-        return any(isinstance(rule, RecordingRule) for rule in self.group.rules)
 
     def due(self, complete_s: int) -> DueTicks:
         """Return the ticks whose data is complete; `complete_s` is the end of the last complete bucket.

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from shim.model.durations import format_duration
 from shim.model.errors import Canceled, QueryError, Unavailable
@@ -29,9 +29,7 @@ from shim.rules.alert_states import (
 )
 from shim.rules.rule_file import AlertingRule
 from shim.rules.store_queries import StoreQueries
-
-if TYPE_CHECKING:
-    from shim.rules.group_runner import GroupRunner
+from shim.rules.tenant_group import TenantGroup
 
 _log: Final = logging.getLogger("shim.rules")
 
@@ -48,7 +46,7 @@ class _Ended:
     keep_ms: Mapping[Labels, int]
 
 
-async def restore_resolved(of: GroupRunner, queries: StoreQueries, last_s: int) -> None:
+async def restore_resolved(of: TenantGroup, queries: StoreQueries, last_s: int) -> None:
     """Add the alerts that were resolved in the last 15 minutes to a group's states. Raises QueryError."""
     now_ms = int(of.parts.now_s() * 1000)
     names = sorted({rule.name for _, rule in _rules(of)})
@@ -78,7 +76,7 @@ async def restore_resolved(of: GroupRunner, queries: StoreQueries, last_s: int) 
                 states.restore(alert)
 
 
-def _rules(of: GroupRunner) -> Sequence[tuple[int, AlertingRule]]:
+def _rules(of: TenantGroup) -> Sequence[tuple[int, AlertingRule]]:
     return [
         (number, rule)
         for number, rule in enumerate(of.group.rules)
@@ -87,7 +85,7 @@ def _rules(of: GroupRunner) -> Sequence[tuple[int, AlertingRule]]:
 
 
 async def _ended(
-    of: GroupRunner, queries: StoreQueries, names: Sequence[str], last_s: int, since_ms: int
+    of: TenantGroup, queries: StoreQueries, names: Sequence[str], last_s: int, since_ms: int
 ) -> _Ended:
     """Read the series of alerts since a time. Other senders can write these names, too."""
     offset_ms = of.group.query_offset_ms
@@ -138,7 +136,7 @@ def _resolved_alert(rule: AlertingRule, labels: Labels, resolved_ms: int, ended:
 
 
 async def _annotate(
-    of: GroupRunner, number: int, queries: StoreQueries, alerts: dict[Labels, ActiveAlert], ended: _Ended
+    of: TenantGroup, number: int, queries: StoreQueries, alerts: dict[Labels, ActiveAlert], ended: _Ended
 ) -> None:
     """Evaluate the rule at the last ticks at which it yielded the alerts. Raises Canceled, Unavailable."""
     ticks: dict[int, list[Labels]] = {}

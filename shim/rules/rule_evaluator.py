@@ -19,9 +19,10 @@ from typing import Final
 from shim.engine.live_edge import LiveEdge
 from shim.model.tenancy import Tenant
 from shim.notify.server_notices import ServerNotices
-from shim.rules.group_runner import GroupRunner, RunnerParts
+from shim.rules.group_runner import GroupRunner
 from shim.rules.rule_directory import LoadedFile, RuleDirectory
 from shim.rules.rule_file import AlertingRule, Rule
+from shim.rules.tenant_group import RunnerParts
 
 _log: Final = logging.getLogger("shim.rules")
 

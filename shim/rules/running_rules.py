@@ -23,10 +23,10 @@ from shim.model.tenancy import Tenant
 from shim.notify.server_notices import ServerNotices
 from shim.rules.alert_sink import AlertSink
 from shim.rules.group_evaluation import External
-from shim.rules.group_runner import RunnerParts
 from shim.rules.rule_directory import RuleDirectory
 from shim.rules.rule_evaluator import RuleEvaluator
 from shim.rules.store_queries import QueryPlace, QuerySlots
+from shim.rules.tenant_group import RunnerParts
 from shim.settings import ShimSettings
 from shim.ticks.lease import Lease
 

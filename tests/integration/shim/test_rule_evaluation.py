@@ -23,7 +23,6 @@ from shim.model.labels import Labels
 from shim.model.tenancy import Tenant
 from shim.rules.alert_sink import AlertNotice
 from shim.rules.group_evaluation import External, GroupEvaluation
-from shim.rules.group_runner import RunnerParts
 from shim.rules.memory_engine import MemoryEngine
 from shim.rules.memory_samples import MemorySamples
 from shim.rules.rule_directory import RuleDirectory
@@ -31,6 +30,7 @@ from shim.rules.rule_evaluator import RuleEvaluator
 from shim.rules.rule_file import parse_rule_file
 from shim.rules.rule_queries import result_of
 from shim.rules.store_queries import QueryPlace, StoreQueries
+from shim.rules.tenant_group import RunnerParts
 from shim.settings import CatalogSettings, RulesSettings
 from shim.ticks.lease import SoleEvaluator
 from tests.support.pipeline import Pipeline

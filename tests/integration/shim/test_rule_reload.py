@@ -12,10 +12,10 @@ from shim.engine.live_edge import LiveEdge
 from shim.metrics import ShimMetrics
 from shim.notify.server_notices import ServerNotices
 from shim.rules.alert_sink import NoAlerts
-from shim.rules.group_runner import RunnerParts
 from shim.rules.rule_directory import RuleDirectory
 from shim.rules.rule_evaluator import RuleEvaluator
 from shim.rules.running_rules import RunningRules
+from shim.rules.tenant_group import RunnerParts
 from shim.settings import IndexersSettings, RulesSettings, ShimSettings
 from shim.ticks.lease import SoleEvaluator
 
