@@ -91,7 +91,8 @@ class SubscriptionWriter:
     def _forget(self, of: Sequence[SentTick], now_s: int) -> None:
         """Delete results and progress of ticks that have not come. Raises StoreError.
 
-        A webhook had all results that are left: its progress is the last of them.
+        A webhook had all results that are left: its progress is the last of them. It is noted before results
+        are deleted, which may fail: otherwise the webhook would get all of them again.
         """
         found = read_ticks_ahead(self._store, of, now_s)
         of = [one for one in of if one.id in found]
@@ -101,19 +102,22 @@ class SubscriptionWriter:
         keys = ", ".join(f"({one.org_id}, {one.project_id}, {quote_text(one.id)})" for one in of)
         where = f"(org_id, project_id, id) IN ({keys}) AND tick_s > {now_s}"
         mutations = Mutations(self._store, f"ahead-{uuid.uuid4().hex}")
-        try:
-            for table in (RESULTS, SENT):
-                mutations.begin(table, where)
-            mutations.wait(_DELETED_S)
-        except DeletionBusyError as e:
-            raise StoreError(f"results ahead of the clock: {e}", retryable=True) from e
         again = [
             SentTick(org_id=one.org_id, project_id=one.project_id, id=one.id, tick_s=left[one.id])
             for one in of
             if sent.get(one.id, 0) > now_s and one.id in left
         ]
-        if again:
-            self._store.insert(SENT, _tick_rows(again))
+        try:
+            mutations.begin(SENT, where)
+            try:
+                mutations.wait(_DELETED_S)
+            finally:
+                if again:
+                    self._store.insert(SENT, _tick_rows(again))
+            mutations.begin(RESULTS, where)
+            mutations.wait(_DELETED_S)
+        except DeletionBusyError as e:
+            raise StoreError(f"results ahead of the clock: {e}", retryable=True) from e
         _log.warning("event=results_ahead_deleted subscriptions=%d text=a clock was ahead", len(of))
 
     def _note(self, one: Subscription, *, removed: bool) -> None:

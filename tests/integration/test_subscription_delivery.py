@@ -19,16 +19,19 @@ import redis
 from aiohttp import web
 
 from indexer.clickhouse.schema import Retention
+from indexer.clickhouse.schema.subscription_tables import RESULTS
 from indexer.clickhouse.store import Store
+from indexer.deletion.deletion_request import DeletionBusyError
+from indexer.deletion.mutations import Mutations
 from indexer.subscriptions.messages_of_subscriptions import (
     SentTick,
     Subscription,
     SubscriptionWrites,
     TickResult,
 )
-from indexer.subscriptions.subscription_rows import SubscriptionWriter
+from indexer.subscriptions.subscription_rows import SubscriptionWriter, read_sent_ticks
 from shim.metrics import ShimMetrics
-from shim.model.errors import BadData
+from shim.model.errors import BadData, Unavailable
 from shim.notify.signed_webhook import SignedWebhook
 from shim.settings import ShimSettings, SubscriptionSettings, WebhookSettings
 from shim.subscriptions.remote_writes import local_writes
@@ -357,6 +360,29 @@ async def test_progress_of_a_clock_that_was_ahead_is_forgotten(w: World) -> None
         w.evaluated(of, range(3, 4))
         await w.delivery(sink).round()
         assert receiver.ticks(of) == [1, 58, 59, 60, 2, 3]
+
+
+def test_progress_is_kept_when_results_cannot_be_deleted_in_time(
+    w: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it the webhook would get all results once more."""
+    ended = Mutations.wait
+
+    def wait(self: Mutations, max_s: float) -> None:
+        ended(self, max_s)
+        if RESULTS in self._tables:
+            raise DeletionBusyError("rows were not deleted in 30 s")
+
+    monkeypatch.setattr(Mutations, "wait", wait)
+    of = w.subscribe(1, "http://receiver.test/")
+    w.now_s = T + 3_600 + 5.0
+    w.evaluated(of, range(1, 61))
+    last = SentTick(org_id=1, project_id=2, id=of.id, tick_s=T + 3_600)
+    w.write(SubscriptionWrites(sent=[last]))
+    w.now_s = T + 120 + 5.0
+    with pytest.raises(Unavailable, match="the subscription cannot be stored"):
+        w.write(SubscriptionWrites(ahead=[last]))
+    assert read_sent_ticks(w.store, [of]) == {of.id: T + 120}
 
 
 async def test_shims_whose_clocks_differ_deliver_each_result_once(w: World) -> None:
