@@ -182,6 +182,4 @@ class SetAsideBatches:
         except DamagedFramesError as e:
             rest = partial(self._damaged.rest, token, e, self._now_ms(), asked=asked)
             units: list[AcceptedFrame] = await self._in_thread(rest)
-            if not units:
-                raise
-            return units
+            return units or await self.units(token)  # raises again, unless all of them were stored

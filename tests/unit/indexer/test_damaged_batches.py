@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+import asyncio
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from indexer.clickhouse.faults import Fault
 from indexer.clickhouse.retention import Retention
 from indexer.deletion.unsettled_batches import UnsettledBatch, unsettled_batches, unsettled_text
 from indexer.metrics import Metrics
@@ -17,6 +20,7 @@ from indexer.write.damaged_batches import AWAITED_S, DamagedBatches
 from indexer.write.health import Health, Part
 from indexer.write.identity import frame_identity, org_of
 from indexer.write.journal import BatchState, DamagedFramesError, Journal
+from indexer.write.set_aside_batches import SetAsideBatches
 from tests.support.damaged_journal import damage_frame
 from tests.support.frames import counter_frame, unit
 
@@ -149,6 +153,27 @@ def test_a_batch_of_damaged_frames_that_are_stored_is_over(world: World) -> None
     assert world.kept() == []
     assert world.journal.oldest_waiting_ms() is None
     assert world.journal.stored_parts("t") == set()
+
+
+def test_a_retry_of_a_batch_tells_whether_it_is_over(world: World) -> None:
+    """It asks ClickHouse first: a batch that is stored need not be dropped."""
+
+    async def here(call: Callable[..., Any], *args: object) -> Any:
+        return call(*args)
+
+    async def attempt(token: str, units: Sequence[AcceptedFrame]) -> None:
+        raise AssertionError((token, units))
+
+    aside = SetAsideBatches(world.journal, here, attempt, lambda: AT_MS, world.damaged)
+    for one in (FIRST, THIRD):
+        damage_frame(world.path, one.identity)
+    world.damaged.unfinished(AT_MS)
+    failed = asyncio.run(aside.retry("t"))
+    assert failed is not None
+    assert failed.fault is Fault.DAMAGED
+    world.stored |= {FIRST.identity, SECOND.identity, THIRD.identity}
+    assert asyncio.run(aside.retry("t")) is None
+    assert world.kept() == []
 
 
 def test_a_person_need_not_wait(world: World) -> None:
