@@ -20,6 +20,8 @@ from indexer.clickhouse.store import Store, StoreError
 MAX_SERIES: Final = 100_000
 #: Tables with more rows to look at are not read: a start does not wait for seconds.
 _MAX_READ_ROWS: Final = 2_000_000
+#: ... nor is a busy server waited for longer.
+_MAX_S: Final = 1
 _ROW: Final = np.dtype([("org", "<u4"), ("project", "<u4"), ("series", "<u8")])
 _SQL: Final = f"""
 SELECT org_id, project_id, series_id FROM series
@@ -38,7 +40,7 @@ WHERE day = toDate({{day:UInt16}}) AND arrayAll(
     WHERE database = currentDatabase() AND table = 'series' AND NOT is_done
 )
 LIMIT {MAX_SERIES}
-SETTINGS max_rows_to_read = {_MAX_READ_ROWS}, max_execution_time = 1
+SETTINGS max_rows_to_read = {_MAX_READ_ROWS}, max_execution_time =
 """
 
 
@@ -68,7 +70,7 @@ def read_series(store: Store, day: int) -> StoredSeriesOfDay | None:
         return None
     try:
         ids = read_ids(store)
-        rows = store.fetch(_SQL, _ROW, {"day": day})
+        rows = store.fetch(f"{_SQL} {_MAX_S}", _ROW, {"day": day})
     except StoreError:  # the start goes on without them, or tells why it cannot
         return None
     return StoredSeriesOfDay(ids[0], day, list(_by_tenant(rows))) if ids else None

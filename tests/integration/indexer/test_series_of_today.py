@@ -35,6 +35,12 @@ DAY = int(time.time()) // 86_400
 NOW_S = DAY * 86_400 + 7_200
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a busy machine take its time."""
+    monkeypatch.setattr("indexer.clickhouse.schema.series_of_today._MAX_S", 600)
+
+
 @pytest.fixture
 def store(chdb_dsn: str) -> Iterator[Store]:
     with closing(open_store(chdb_dsn, pool=2)) as opened:
