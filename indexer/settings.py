@@ -50,7 +50,7 @@ _MAX_STEPS: Final = 16
 class BatchSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How frames are gathered into INSERTs (batching by journal)."""
 
-    rows: Positive = 200_000  # a batch is closed when it has this many rows
+    rows: Positive = 200_000  # a batch is closed when it has this many rows; 500,000 at most
     bytes: Positive = 64 << 20  # ... or this many bytes of frames
     #: ... or its oldest frame has waited this long
     linger_ms: Annotated[int, msgspec.Meta(ge=0, le=60_000)] = 50

@@ -18,7 +18,7 @@ from agent.wire.frame import BACKFILL_PREFIX
 from indexer.settings import BatchSettings
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.held_bytes import HeldBytes
-from indexer.write.split_by_day import MAX_DAYS
+from indexer.write.split_by_day import MAX_BLOCK_ROWS, MAX_DAYS
 
 #: A paced batch waits for frames while they come in such intervals, and at most so long for the first one.
 _GATHER_GAP_MS: Final = 100
@@ -94,6 +94,8 @@ class Batcher:
 
     def __init__(self, settings: BatchSettings, queue_bytes: int, *, paced: bool = False) -> None:
         self._settings = settings
+        # No row of several frames may change its INSERT when one of them leaves the batch.
+        self._max_rows = min(settings.rows, MAX_BLOCK_ROWS)
         self._paced = paced
         self.last_ms = 0  # when the last frame came
         self._held = HeldBytes(queue_bytes)
@@ -134,7 +136,7 @@ class Batcher:
         if len(queues) < len(self._queues):
             rows = sum(unit.frame.rows for queue in queues for unit in queue.units())
             size = sum(unit.held_bytes for queue in queues for unit in queue.units())
-        if rows >= self._settings.rows or size >= self._settings.bytes:
+        if rows >= self._max_rows or size >= self._settings.bytes:
             return 0
         oldest_ms = min(queue.since_ms for queue in queues)
         due_ms = oldest_ms + self._settings.linger_ms
@@ -166,7 +168,7 @@ class Batcher:
             unit = waiting.unit
             rows += unit.frame.rows
             size += unit.held_bytes
-            if units and (rows > self._settings.rows or size > self._settings.bytes):
+            if units and (rows > self._max_rows or size > self._settings.bytes):
                 passed[source].append(waiting)
                 break
             units.append(unit)

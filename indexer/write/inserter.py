@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import pairwise
-from typing import Final
 
 import msgspec
 import numpy as np
@@ -38,11 +37,9 @@ from indexer.write.frame_to_columns import (
 )
 from indexer.write.insert_feed import InsertFeed
 from indexer.write.prepared_rows import PreparedRows
+from indexer.write.split_by_day import MAX_BLOCK_ROWS
 from indexer.write.stored_identities import StoredIdentities, is_remembered
 from indexer.write.write_gate import WriteGate
-
-#: Maximum rows of one INSERT: below ClickHouse's own block size, so that one INSERT is one block.
-MAX_BLOCK_ROWS: Final = 500_000
 
 
 class Inserter:

@@ -25,6 +25,8 @@ from indexer.write.frame_to_columns import DAY_S, RAGGED, VALUES, ranges
 
 #: Maximum days of one INSERT, and of one group.
 MAX_DAYS: Final = 32
+#: Maximum rows of one INSERT: below ClickHouse's own block size, so that one INSERT is one block.
+MAX_BLOCK_ROWS: Final = 500_000
 
 #: A frame's own time decides for this long: its retries see the same rows expire.
 _RETRIED_DAYS: Final = 14

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import pytest
+
 from indexer.settings import BatchSettings
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.batcher import Batcher
@@ -47,6 +49,17 @@ def test_enough_rows_go_at_once() -> None:
     assert batcher.take() == many[:1]
     assert batcher.take() == many[1:2]
     assert batcher.ready_in_ms(0) == 50
+
+
+def test_each_kind_of_several_frames_fits_into_one_insert(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A frame may leave a batch that is stored in part: rows that moved to another INSERT would be lost."""
+    monkeypatch.setattr("indexer.write.batcher.MAX_BLOCK_ROWS", 10)
+    batcher = Batcher(BatchSettings(rows=1_000_000), 1 << 20)
+    one, two, large = *units(2, rows=6), unit(counter_frame({f"h{i}": 1.0 for i in range(12)}, 0))
+    for u in (one, two, large):
+        assert batcher.offer(u, 0)
+    assert batcher.ready_in_ms(0) == 0
+    assert [batcher.take() for _ in range(3)] == [[one], [two], [large]]
 
 
 def test_enough_bytes_go_at_once() -> None:
