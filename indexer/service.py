@@ -49,7 +49,7 @@ from indexer.streams.consumer import StreamConsumer
 from indexer.streams.open_consumers import open_consumers
 from indexer.streams.stream_commits import StreamCommits
 from indexer.subscriptions.messages_of_subscriptions import SubscriptionWrites
-from indexer.subscriptions.subscription_rows import SubscriptionWriter
+from indexer.subscriptions.subscription_rows import open_subscription_writer
 from indexer.tables_ready import EarlyTables, ReadyTables, look, open_settings_store, upgrade
 from indexer.write.assembly import Writing, open_writing
 from indexer.write.frame_retention import open_retention
@@ -114,7 +114,7 @@ class IndexerService:
         self._writer: JournalWriter | FrameWriter | None = None
         self._watch: CatalogWatch | None = None
         self._background: BackgroundParts | None = None
-        self._subscriptions: SubscriptionWriter | None = None
+        self._subscriptions: Callable[[SubscriptionWrites], None] | None = None
         self._deleter: Deleter | None = None
         self._streams: list[StreamConsumer] = []
         self._receiver: Receiver | None = None
@@ -268,7 +268,7 @@ class IndexerService:
         """Return the HTTP side, with the memory of frames and requests that the store has."""
         store = tables.store
         settings, journal = self.settings, writing.journal
-        self._subscriptions = SubscriptionWriter(store, settings.bounds.subscriptions, _now_ms)
+        self._subscriptions = open_subscription_writer(store, settings.bounds.subscriptions, _now_ms)
         parts = journal, writing.identities, self.metrics, settings, _now_ms, tables.applied_ms
         known = await self._in_thread(partial(open_known_frames, store, *parts))
         recorded = store if journal is None else None

@@ -51,12 +51,20 @@ class SubscriptionWriter:
     """Writes definitions, removals and results. Thread-safe.
 
     `max_per_org`: subscriptions of one org. `now_ms` is the wall clock, whose latest row wins.
+    `other_clock_s`: the time of another machine; a tick that has come by it is not deleted.
     """
 
-    def __init__(self, store: Store, max_per_org: int, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        max_per_org: int,
+        now_ms: Callable[[], int],
+        other_clock_s: Callable[[], int] | None = None,
+    ) -> None:
         self._store = store
         self._max_per_org = max_per_org
         self._now_ms = now_ms
+        self._other_clock_s = other_clock_s
         self._lock = threading.Lock()
 
     def __call__(self, writes: SubscriptionWrites) -> None:
@@ -94,6 +102,8 @@ class SubscriptionWriter:
         A webhook had all results that are left: its progress is the last of them. It is noted before results
         are deleted, which may fail: otherwise the webhook would get all of them again.
         """
+        if self._other_clock_s is not None:  # a clock that is late must not delete good results
+            now_s = max(now_s, self._other_clock_s())
         found = read_ticks_ahead(self._store, of, now_s)
         of = [one for one in of if one.id in found]
         if not of:
@@ -146,6 +156,16 @@ class SubscriptionWriter:
             key,
         )
         return max(self._now_ms(), int(last_ms) + 1)
+
+
+def open_subscription_writer(store: Store, max_per_org: int, now_ms: Callable[[], int]) -> SubscriptionWriter:
+    """Return a writer; a ClickHouse server, which is usually another machine, is its other clock."""
+
+    def server_s() -> int:
+        ((told_s,),) = store.rows("SELECT toUnixTimestamp(now())")
+        return int(told_s)
+
+    return SubscriptionWriter(store, max_per_org, now_ms, None if store.embedded else server_s)
 
 
 def _result_rows(results: Sequence[TickResult], now_ms: int) -> Mapping[str, ColumnData]:

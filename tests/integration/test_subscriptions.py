@@ -285,6 +285,18 @@ async def test_results_ahead_that_cannot_be_deleted_delay_their_own_subscription
     assert (list(embedded.results(other)), list(embedded.results(of))) == ([60], [60])
 
 
+@pytest.mark.parametrize("server_s", [T + 300 + 5, T + 40])
+async def test_an_indexer_that_is_late_deletes_no_results(embedded: World, server_s: int) -> None:
+    """A tick is ahead if it has not come by the clock of the ClickHouse server, either."""
+    of, shim = embedded.add(), embedded.shim()
+    embedded.now_s = T + 300 + 5
+    assert await shim.round() == 5
+    embedded.now_s = T + 40
+    writer = SubscriptionWriter(embedded.store, 3, lambda: (T + 40) * 1000, lambda: server_s)
+    await embedded.shim(local_writes(writer)).round()
+    assert len(embedded.results(of)) == (5 if server_s > T + 300 else 0)
+
+
 async def test_an_indexer_takes_no_result_of_a_shim_that_is_ahead(embedded: World) -> None:
     of, ahead = embedded.add(), embedded.shim()
     embedded.now_s = T + 60 + 5
