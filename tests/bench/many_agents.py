@@ -2,6 +2,7 @@
 
 python -m tests.bench.many_agents [--agents 200] [--seconds 600] [--every 20] [--batching journal]
                                   [--only indexer ...] [--strike 0.05 0.25 0.45 0.65]
+                                  [--window -0.5 1] [--seed 1]
 
 Agents are simulated in a few processes, each with the agent's own encoder, spool in memory, forwarder and
 heartbeats. All of them flush at the same moment, as real ones do: every 10 s a frame of `--series` series of
@@ -9,8 +10,9 @@ each type. Indexer, ClickHouse (tests/support/clickhouse_http.py), Redis and API
 that are killed or ended in turn and started again. An acknowledgement takes from the frame's making to the
 answer that ends it, outages and retries included. Exit code 1: an answer is not exact, or a frame was lost.
 
-`--strike`: restarts strike these seconds after a flush, in turn, in place of random ones. The longest waits
-are those of restarts between a flush and its INSERTs.
+`--window`: restarts strike at a random moment between these seconds after a flush. The longest waits are
+those of restarts between a flush and its INSERTs, so the default is worse than any moment (0 10).
+`--strike`: these seconds after a flush, in turn, in place of random ones.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,8 +52,9 @@ _BUCKET_S: Final = 10
 _DELAY_S: Final = 0.5
 _PROCESSES: Final = 4
 _LOGGER: Final = "meterhouse.bench"
+_PARTS: Final = ("indexer", "clickhouse", "redis", "api")
 #: When restarts strike, before or after a flush.
-_STRIKE_S: Final = (-0.5, 1.0)
+_WINDOW_S: Final = (-0.5, 1.0)
 _DRAIN_S: Final = 120.0
 #: How long an answer may take to show stored rows.
 _SHOWN_S: Final = 60.0
@@ -184,13 +188,20 @@ def simulate(work: Work, channel: Any, made: Any = None) -> None:
     channel.send(told)
 
 
-def restart_in_turn(
-    house: House, until_s: float, every_s: float, only: Sequence[str] = (), strikes_s: Sequence[float] = ()
-) -> list[tuple[float, float, str]]:
-    """Restart a part after `every_s` and near a flush, again and again; return when each was away.
+def strikes_of(args: argparse.Namespace) -> Iterator[float]:
+    """Yield the seconds after a flush of each restart."""
+    if args.strike:
+        parts = len(args.only) or len(_PARTS)
+        yield from (strike_s for strike_s in cycle(args.strike) for _ in range(parts))
+    rnd = random.Random(args.seed)
+    while True:
+        yield rnd.uniform(*args.window)
 
-    `strikes_s`: seconds after a flush, in turn; else random.
-    """
+
+def restart_in_turn(
+    house: House, until_s: float, every_s: float, strikes_s: Iterator[float], only: Sequence[str] = ()
+) -> list[tuple[float, float, str]]:
+    """Restart a part after `every_s`, `strikes_s` after a flush, and so on; return when each was away."""
     parts: list[tuple[str, Callable[[], None], Callable[[], None]]] = [
         ("indexer", house.indexer.kill, house.indexer.start),
         ("ClickHouse", house.clickhouse.kill, house.clickhouse.start),
@@ -199,14 +210,11 @@ def restart_in_turn(
     ]
     parts = [part for part in parts if not only or part[0].lower() in only]
     away: list[tuple[float, float, str]] = []
-    rnd = random.Random(1)
     while time.time() + every_s + _BUCKET_S < until_s:
         time.sleep(every_s)
         flush_s = (int(time.time()) // _BUCKET_S + 1) * _BUCKET_S + _DELAY_S
-        turn, number = divmod(len(away), len(parts))
-        strike_s = strikes_s[turn % len(strikes_s)] if strikes_s else rnd.uniform(*_STRIKE_S)
-        time.sleep(max(0.0, flush_s + strike_s - time.time()))
-        name, end, start = parts[number]
+        time.sleep(max(0.0, flush_s + next(strikes_s) - time.time()))
+        name, end, start = parts[len(away) % len(parts)]
         began_s = time.time()
         end()
         start()
@@ -284,7 +292,7 @@ def run(house: House, args: argparse.Namespace) -> int:
         processes.append(context.Process(target=simulate, args=(work, theirs), daemon=True))
         channels.append(ours)
         processes[-1].start()
-    away = restart_in_turn(house, until_s, args.every, args.only, args.strike)
+    away = restart_in_turn(house, until_s, args.every, strikes_of(args), args.only)
     told: list[Told] = [channel.recv() for channel in channels]
     for process in processes:
         process.join()
@@ -306,8 +314,10 @@ def main() -> int:
     parser.add_argument("--series", type=int, default=25)
     parser.add_argument("--every", type=float, default=20.0)
     parser.add_argument("--batching", choices=("frame", "journal"), default="journal")
-    parser.add_argument("--only", choices=("indexer", "clickhouse", "redis", "api"), nargs="*", default=())
+    parser.add_argument("--only", choices=_PARTS, nargs="*", default=())
     parser.add_argument("--strike", type=float, nargs="*", default=())
+    parser.add_argument("--window", type=float, nargs=2, default=_WINDOW_S)
+    parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program is compiled, too
     print(f"# {machine()}: {' '.join(sys.argv[1:])}", flush=True)
