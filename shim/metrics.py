@@ -68,7 +68,7 @@ class ShimMetrics:
         )
         self.clock_ahead = gauge(
             "meterhouse_shim_clock_ahead_seconds",
-            "How far the machine's clock is ahead of the indexers', whose time ticks follow; 0 within 2 s.",
+            "How far the machine's clock is ahead of the indexers', whose time ticks follow; 0 if right.",
         )
         self.leases = gauge("meterhouse_shim_leases", "Leases that this process holds, to evaluate ticks.")
         self.lease_failures = counter(

@@ -104,15 +104,9 @@ class JournalWriter:
         self._turns = BatchTurns()
         self._gated = GatedBatches(inserter.gate)
         self._attempts = BatchAttempts(
-            inserter,
-            journal,
-            metrics,
-            self._health,
-            self._in_thread,
-            gated=self._gated,
-            claims=claims,
-            on_divided=self._note_divided,
-        )
+            inserter, journal, metrics, self._health, self._in_thread,
+            gated=self._gated, claims=claims, on_divided=self._note_divided,
+        )  # fmt: skip
         self._waiting = WaitingFrames()
         self._damaged = DamagedBatches(journal, inserter.stored_of, metrics, self._health)
         self._known = JournaledFrames(journal, self._health.journal_failed, self._damaged)
@@ -128,13 +122,9 @@ class JournalWriter:
         ask = partial(store.rows, "SELECT 1")
         self._pauses = AttemptPauses(self._in_thread, ask, self._health.store_failed)
         self.aside = SetAsideBatches(
-            self._journal,
-            self._in_thread,
-            self._attempts.attempt,
-            self._now_ms,
-            self._damaged,
-            self._health.nothing_aside,
-        )
+            journal, self._in_thread, self._attempts.attempt, self._now_ms,
+            self._damaged, self._health.nothing_aside,
+        )  # fmt: skip
 
     @property
     def held_bytes(self) -> int:
