@@ -130,6 +130,9 @@ class SetAsideBatches:
             except JournalError as e:
                 log.warning("event=aside_not_read error=%s", e)
                 stored = None
+            except Exception:  # a mistake of ours with one batch ends no retries
+                log.exception("event=aside_not_tried")
+                stored = False
             if stored is None:  # none is left, or the journal fails
                 wait_s = _FIRST_S
                 self._woken.clear()
