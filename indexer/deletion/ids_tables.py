@@ -1,6 +1,7 @@
 """Tables of the ids of series that a deletion names: more than the text of a statement may hold.
 
-Where a deletion failed its table stays, as ClickHouse may still read it. A later deletion drops it. For
+Where a deletion failed its table stays, as ClickHouse may still read it. A later deletion drops it: of this
+process at once, of another one, which may be another indexer, when it is older than a deletion can be. For
 stores that are no cluster. Thread-safe.
 """
 
@@ -23,15 +24,20 @@ from indexer.deletion.deletion_request import MetricSeries, entries
 #: How the names of the tables begin.
 _PREFIX: Final = "deletion_"
 _ROWS: Final = 250_000
+#: How long another process may use a table: a deletion waits six hours for its rows (mutations.py), and at
+#: its begin and in the catalog for minutes.
+MAX_USE_S: Final = 2 * 86_400
 
 
 class IdsTables:
-    """The tables of one store. Every method raises StoreError."""
+    """The tables of one store. Every method raises StoreError. `max_use_s`: of other processes."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, max_use_s: int = MAX_USE_S) -> None:
         self._store = store
+        self._max_use_s = max_use_s
         self._lock = threading.Lock()
         self._used: set[str] = set()  # by deletions of this process that run
+        self._left: set[str] = set()  # of this process, by deletions that failed
 
     @contextmanager
     def table(self, metrics: Sequence[MetricSeries]) -> Iterator[str]:
@@ -49,6 +55,10 @@ class IdsTables:
                 self._store.insert(name, {key: of[at : at + _ROWS] for key, of in columns.items()})
             yield f"{quote_name(self._store.database)}.{quote_name(name)}"
             self._drop(name)
+        except BaseException:
+            with self._lock:
+                self._left.add(name)
+            raise
         finally:
             with self._lock:
                 self._used.discard(name)
@@ -58,17 +68,20 @@ class IdsTables:
         if self._store.cluster is not None:
             return
         rows = self._store.rows(
-            "SELECT name FROM system.tables WHERE database = currentDatabase()"
-            " AND startsWith(name, {prefix:String})",
+            "SELECT name, toUnixTimestamp(now()) - toUnixTimestamp(metadata_modification_time)"
+            " FROM system.tables WHERE database = currentDatabase() AND startsWith(name, {prefix:String})",
             {"prefix": _PREFIX},
         )
         reading = "SELECT command FROM system.mutations WHERE database = currentDatabase() AND NOT is_done"
         with self._lock:
-            left = [name for (name,) in rows if name not in self._used]
+            left = {str(name) for name, age_s in rows if self._store.embedded or age_s > self._max_use_s}
+            left = (left | self._left) - self._used
         commands = [str(text) for (text,) in self._store.rows(reading)] if left else []
         for name in left:
             if not any(name in text for text in commands):
                 self._drop(name)
+                with self._lock:
+                    self._left.discard(name)
 
     def _drop(self, name: str) -> None:
         self._store.command(f"DROP TABLE IF EXISTS {quote_name(name)} SYNC")
