@@ -279,9 +279,17 @@ class Journal:
             return int(at_ms)
 
     def note_complete(self, at_ms: int) -> None:
-        """Note that frames stored before a time may be missing; 0: none are. Raises JournalError."""
-        with self.transaction() as db:
-            self._note_complete(db, at_ms)
+        """Note that frames stored before a time may be missing; 0: none are known to be. Raises JournalError.
+
+        A later time that is known stays: the check of the file and the start note times side by side. This
+        process knows it also if the file takes no changes.
+        """
+        try:
+            with self.transaction() as db:
+                self._note_complete(db, at_ms)
+        except JournalError:
+            self.complete_since_ms = max(self.complete_since_ms or 0, at_ms)
+            raise
 
     def taken(self, prefix: str) -> list[KnownRequest]:
         """Return the entries of identities that are `prefix`, ending in "/", and a number.
@@ -337,11 +345,12 @@ class Journal:
             if changed_ms >= now_ms - self._max_age_ms and self._frames <= self._max_identities:
                 return
             self._delete(db, number)
-            self._note_complete(db, max(self.complete_since_ms or 0, changed_ms + 1))
+            self._note_complete(db, changed_ms + 1)
 
     def _note_complete(self, db: sqlite3.Connection, at_ms: int) -> None:
-        rows.set_complete_since(db, at_ms)
-        self.complete_since_ms = at_ms
+        since_ms = max(self.complete_since_ms or 0, at_ms)
+        rows.set_complete_since(db, since_ms)
+        self.complete_since_ms = since_ms
 
     def _delete(self, db: sqlite3.Connection, number: int) -> None:
         self._frames -= db.execute("DELETE FROM frame WHERE batch = ?", (number,)).rowcount

@@ -58,13 +58,13 @@ class JournalCheck:
         except sqlite3.Error as e:
             if self._stopping.is_set():
                 return True
+            self._look_up_earlier_frames()  # true before it is said
             log.error(
                 "event=journal_damaged path=%s text=%s effect=frames sent again are looked up in ClickHouse"
                 " hint=stop the indexer and delete the file",
                 path,
                 e,
             )
-            self._look_up_earlier_frames()
             return False
         log.info("event=journal_checked path=%s", path)
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -158,6 +159,48 @@ def test_a_large_file_is_looked_at_later(
         journal.close()
     (said,) = [r.getMessage() for r in caplog.records if "journal_damaged" in r.getMessage()]
     assert str(damaged) in said
+
+
+def test_what_damage_means_is_true_before_it_is_said(
+    whole: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A frame that came again between the two counted twice, for good; also where the file takes no changes."""
+    monkeypatch.setattr(journal_rows, "CHECKED_AT_ONCE", 0)
+    data = bytearray(whole.read_bytes())
+    data[data.rindex(b"web/1/1") + 6] ^= 1
+    whole.write_bytes(data)
+    known: list[int | None] = []
+
+    class Reader(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "event=journal_damaged" in record.getMessage():
+                known.append(journal.complete_since_ms)
+
+    reader = Reader()
+    logging.getLogger("indexer.write.journal_check").addHandler(reader)
+    try:
+        for changes in (True, False):
+            journal = Journal(whole, max_identities=10, max_age_ms=1 << 40, max_aside_bytes=1 << 20)
+            if not changes:
+                journal._db.execute("PRAGMA query_only = 1")
+            assert not JournalCheck(journal, lambda: AT_MS + 5 + len(known)).look()
+            journal.close()
+    finally:
+        logging.getLogger("indexer.write.journal_check").removeHandler(reader)
+    assert known == [AT_MS + 5, AT_MS + 6]
+    assert caplog.text.count("event=journal_problem") == 1
+
+
+def test_a_start_does_not_forget_what_the_check_has_found(whole: Path) -> None:
+    """The start may look first and note last, when ClickHouse answers late: frames counted twice."""
+    journal = Journal(whole, max_identities=10, max_age_ms=1 << 40, max_aside_bytes=1 << 20)
+    journal.note_complete(AT_MS + 5)
+    journal.note_complete(0)
+    assert journal.complete_since_ms == AT_MS + 5
+    journal.close()
+    journal = Journal(whole, max_identities=10, max_age_ms=1 << 40, max_aside_bytes=1 << 20)
+    assert journal.complete_since_ms == AT_MS + 5
+    journal.close()
 
 
 async def test_a_damaged_batch_that_is_set_aside_holds_no_other_up(whole: Path) -> None:
