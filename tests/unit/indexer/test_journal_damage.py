@@ -164,7 +164,7 @@ def test_a_large_file_is_looked_at_later(
 def test_what_damage_means_is_true_before_it_is_said(
     whole: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A frame that came again between the two counted twice, for good; also where the file takes no changes."""
+    """A frame that came again between the two counted twice; also where the file takes no changes."""
     monkeypatch.setattr(journal_rows, "CHECKED_AT_ONCE", 0)
     data = bytearray(whole.read_bytes())
     data[data.rindex(b"web/1/1") + 6] ^= 1
