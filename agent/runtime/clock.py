@@ -23,6 +23,9 @@ STEP_MS: Final = 1_000
 _ANSWERS: Final = 5
 #: A slower answer is too imprecise to measure the time.
 _MAX_TRIP_MS: Final = 2_500
+#: Both clocks are read within this time, or again: a process may be stopped between the two.
+_TOGETHER_MS: Final = 100
+_LOOKS: Final = 5
 
 
 def machine_ms() -> int:
@@ -48,7 +51,7 @@ class Clock:
         self._machine = machine
         self._steady = steady
         self._lock = threading.Lock()
-        self._apart_ms = machine() - steady()
+        self._apart_ms = self._look()
         self._answers = deque[int](maxlen=_ANSWERS)
         self._known = False  # whether any answer measured the skew
         #: Added to the steady clock, gives the time that lines are stamped with.
@@ -90,7 +93,7 @@ class Clock:
 
     def _stepped(self) -> bool:
         """Follow the machine's clock; return whether it stepped since the last look."""
-        apart_ms = self._machine() - self._steady()
+        apart_ms = self._look()
         step_ms, self._apart_ms = apart_ms - self._apart_ms, apart_ms
         if abs(step_ms) <= STEP_MS:
             return False
@@ -99,6 +102,15 @@ class Clock:
             self.skew_ms += step_ms
             self._answers.clear()
         return True
+
+    def _look(self) -> int:
+        """Return how far the machine's clock is ahead of the steady one, both read at the same moment."""
+        for _ in range(_LOOKS):
+            began_ms = self._steady()
+            wall_ms, ended_ms = self._machine(), self._steady()
+            if ended_ms - began_ms <= _TOGETHER_MS:
+                break
+        return wall_ms - ended_ms
 
     def _settle(self) -> None:
         """Set the offset: correct beyond the bound, stop correcting below half of it."""

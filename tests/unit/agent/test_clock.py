@@ -30,6 +30,22 @@ class Machine:
         return self.clock.now_ms() - START_MS - self.passed_ms
 
 
+def test_a_stop_between_the_looks_at_two_clocks_is_no_step() -> None:
+    """A busy machine may stop the process anywhere, and for seconds."""
+    passed_ms, looks = 0, 0
+
+    def machine_ms() -> int:
+        nonlocal passed_ms, looks
+        looks += 1
+        seen_ms = START_MS + passed_ms
+        passed_ms += 5_000 if looks == 2 else 0
+        return seen_ms
+
+    clock = Clock(60_000, machine_ms, lambda: passed_ms)
+    assert clock.jump_ms() == 0
+    assert (passed_ms, clock.steps, clock.now_ms()) == (5_000, 0, START_MS + 5_000)
+
+
 def test_a_small_skew_is_only_known() -> None:
     machine = Machine(ahead_ms=59_000)
     assert not machine.ask()
