@@ -323,7 +323,7 @@ def test_the_commit_log_shows_frames_of_agents_by_their_numbers(any_store: Store
 
 
 def test_each_rollup_keeps_a_row_as_long_as_it_says(any_store: Store) -> None:
-    block = counters([1])
+    block = counters([1], bucket=int(time.time()) // 60 * 60)  # of today also if this run began yesterday
     block |= kept_columns(1, 3, Retention(days_10s=1, days_60s=2, days_1h=3, days_1d=4))
     any_store.insert("incoming_counters", block)
     got = [any_store.rows(f"SELECT retention_days FROM counters_{g.name}") for g in GRANULARITIES]
