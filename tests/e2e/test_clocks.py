@@ -72,7 +72,10 @@ def test_an_agent_two_days_ahead_that_is_put_right_and_stepped_back(start: Start
     wait_for(lambda: "jumped_s=-172" in agent.output, "the agent tells of its clock", 240)
     told = "event=agent_clock org_id=1 project_id=1 agent=elsewhere ahead_s=172"
     wait_for(lambda: told in up.output, "the indexer tells of the clock", 240)
-    assert agent.output.count(" clock ") == 1
+    jumps_s = [float(found) for found in re.findall(r" clock jumped_s=(\S+)", agent.output)]
+    assert sum(abs(jump_s) > 5 for jump_s in jumps_s) == 1, (
+        "others are of slow answers to the first heartbeats"
+    )
     for offset_s in (0, -HOUR_S):
         clock.step_to(offset_s)
         send_tcp(lines, _lines("clocks", 500))
@@ -88,9 +91,9 @@ def test_an_agent_two_days_ahead_that_is_put_right_and_stepped_back(start: Start
 
 
 def _assert_now(api: Api, n: int) -> None:
-    """All n lines are stored, within the minutes of this test."""
+    """All n lines are stored, within the time of this test: less than an hour, by which a clock was wrong."""
     now = time.time()
-    api.wait_until("sum(increase(clocks[10m]))", now + 30, n)
+    api.wait_until("sum(increase(clocks[50m]))", now + 30, n)
 
 
 def test_a_step_back_by_an_hour_stops_nothing(start: Starter, tmp_path: Path) -> None:

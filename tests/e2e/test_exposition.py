@@ -68,7 +68,7 @@ def _reached(api: Api, query: str, value: float) -> float | None:
 
 def _prometheus(start: Starter, agent: str, name: str, *flags: str) -> Api:
     config = {"scrape_configs": [{
-        "job_name": "statsd", "scrape_interval": "400ms", "scrape_timeout": "400ms",
+        "job_name": "statsd", "scrape_interval": "1s", "scrape_timeout": "1s",
         "metrics_path": "/metrics/statsd", "static_configs": [{"targets": [agent.removeprefix("http://")]}],
         "metric_relabel_configs": [{"regex": "instance|job", "action": "labeldrop"}],
     }]}  # fmt: skip
@@ -91,6 +91,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         up = start.up(environ={
             "METERHOUSE_AGENT__EXPOSITION": "true",
             "METERHOUSE_AGENT__SPOOL__CHECKPOINT_MS": "200",  # open buckets are shown, too
+            "METERHOUSE_SHIM__LOOKBACK_S": "3600",  # the lines are sent once, as windows have it below
         })  # fmt: skip
         native = _prometheus(start, up.agent, "native", "--enable-feature=native-histograms")
         found = Servers(up, _prometheus(start, up.agent, "text"), native)
@@ -99,7 +100,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
             wait_until(api, "plain", 1)
         up.send(LATER * TIMES)
         for api in (found.text, found.native):
-            wait_until(api, "count_over_time(plain[5m]) >= bool 10", 1)
+            wait_until(api, "count_over_time(plain[1h]) >= bool 10", 1)
         yield found
     finally:
         start.clear()
@@ -115,12 +116,12 @@ def test_totals_are_the_same(servers: Servers) -> None:
 def test_increases_and_rates_are_the_same(servers: Servers) -> None:
     """But for the first increment, which a Prometheus cannot see, and its extrapolation."""
     servers.all_give("hits_total", 1 + 40 * TIMES)
-    wait_until(servers.up.api, "increase(hits_total[5m])", 1 + 40 * TIMES)
-    for query in ("increase(hits_total[5m])", "rate(hits_total[5m])"):
+    wait_until(servers.up.api, "increase(hits_total[1h])", 1 + 40 * TIMES)
+    for query in ("increase(hits_total[1h])", "rate(hits_total[1h])"):
         for api in (servers.text, servers.native):
             agree(query, servers.up.api, api, rel=0.2)
     for api in (servers.text, servers.native):
-        wait_until(api, "max_over_time(plain[5m]) - min_over_time(plain[5m])", 10 * TIMES)
+        wait_until(api, "max_over_time(plain[1h]) - min_over_time(plain[1h])", 10 * TIMES)
 
 
 def test_classic_buckets_are_the_same(servers: Servers) -> None:

@@ -22,6 +22,7 @@ from tests.support.frames import FrameRows, make_frame
 
 AGENTS: Final = 10
 SECONDS: Final = 8.0
+MIN_KILLS: Final = 3
 DRAIN_S: Final = 300.0
 MAX_UNSENT: Final = 20
 KINDS: Final = ("counters", "gauges", "distributions")
@@ -79,7 +80,7 @@ def test_every_row_counts_once(indexers: Indexers, http_dsn: str, tmp_path: Path
     for agent in agents:
         agent.forwarder.start()
     rnd, end_s, kill_s, kills = random.Random(7), time.monotonic() + SECONDS, time.monotonic() + 1.0, 0
-    while time.monotonic() < end_s:
+    while time.monotonic() < end_s or kills < MIN_KILLS:  # a busy machine may need longer
         for agent in (agent for agent in agents if agent.spool.unsent_frames < MAX_UNSENT):
             agent.make()
         if time.monotonic() >= kill_s:
@@ -101,7 +102,6 @@ def test_every_row_counts_once(indexers: Indexers, http_dsn: str, tmp_path: Path
         assert not agent.spool.dropped_frames
     store = open_store(http_dsn, pool=1)
     made = float(sum(agent.made for agent in agents))
-    assert kills >= 3
     assert totals(store) == {
         f"{kind}_{rollup}": made
         for kind in ("counters", "gauges", "distributions")

@@ -41,14 +41,18 @@ class Manager:
 
         wait_for(came, message, START_S)
 
-    def is_silent(self, for_s: float) -> bool:
-        """Drop all messages until now, and return whether none follows for some time."""
+    def drain(self) -> None:
+        """Drop all messages until now: ten that nobody reads fill the socket, and no further one is sent."""
         self._sock.setblocking(False)
         try:
             while self._sock.recv(4096):
                 pass
         except BlockingIOError:
             pass
+
+    def is_silent(self, for_s: float) -> bool:
+        """Drop all messages until now, and return whether none follows for some time."""
+        self.drain()
         self._sock.settimeout(for_s)
         try:
             self._sock.recv(4096)
@@ -68,7 +72,9 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 
 
 def healthcheck(*arguments: str, environ: dict[str, str]) -> tuple[int, str]:
-    """Return the exit code and the output."""
+    """Return the exit code and the output. Without a --timeout it waits long: the machine may be busy."""
+    if "--timeout" not in arguments:
+        arguments = (*arguments, "--timeout", "120")
     clean = {k: v for k, v in os.environ.items() if not k.startswith("METERHOUSE_")}
     done = subprocess.run(
         [*PROGRAM, "healthcheck", *arguments],
@@ -137,16 +143,21 @@ def test_up_is_ready_when_all_parts_are(manager: Manager, start: Starter) -> Non
     )  # fmt: skip
     manager.wait_for("READY=1\nSTATUS=receives lines, answers queries", up)
     manager.wait_for("WATCHDOG=1", up)
-    code, said = healthcheck("up", environ=listening)
-    assert (code, said.splitlines()) == (
-        0,
-        [
-            f"agent: ready (http://127.0.0.1:{ops}/readyz)",
-            f"indexer: ready (http://127.0.0.1:{frames}/readyz)",
-            f"shim: ready (http://[::1]:{queries}/-/ready)",
-        ],
-    )
+    ready = [
+        f"agent: ready (http://127.0.0.1:{ops}/readyz)",
+        f"indexer: ready (http://127.0.0.1:{frames}/readyz)",
+        f"shim: ready (http://[::1]:{queries}/-/ready)",
+    ]
+
+    def is_ready() -> bool:
+        """Return whether all are: a part whose store is slow is not ready for a moment."""
+        code, said = healthcheck("up", environ=listening)
+        assert said.count("\n") == len(ready), said
+        return (code, said.splitlines()) == (0, ready)
+
+    wait_for(is_ready, f"{ready}", START_S)
     assert healthcheck("indexer", "--live", environ=listening)[1].startswith("indexer: runs (http")
+    manager.drain()
     os.kill(up.pid, signal.SIGTERM)
     manager.wait_for("STOPPING=1", up)
     assert up.wait() == 0
