@@ -189,7 +189,9 @@ def test_a_full_disk_keeps_frames_in_memory_until_there_is_room(tmp_path: Path) 
         spool.keep_old(0.0)
         assert of.problem
         assert of.failed_writes
-        assert of.frames == 1  # the part of a record that fitted is gone again
+        assert of.frames == 1
+        (name,) = files(tmp_path)
+        assert (tmp_path / name).stat().st_size == of.bytes  # the part of a record that fitted is gone again
         assert spool.unsent_bytes <= 1_100
         assert spool.dropped["spool_full"].frames == 14 - spool.unsent_frames
     spool.keep_old(0.0)
@@ -233,6 +235,15 @@ def test_damage_in_a_file_that_is_not_read_yet(tmp_path: Path) -> None:
         file.write(b"\0" * 10)
     assert drained(again) == ["a/1/1", "a/1/3"]
     assert (again.damaged.frames, again.damaged.lines, again.frames) == (1, 70, 0)
+
+
+def test_a_write_that_was_cut_off_is_counted_when_the_file_is_opened(tmp_path: Path) -> None:
+    """The log of the start says so, and the frame is not among those that wait."""
+    whole = encode(parcel(1)) + encode(parcel(2))
+    (tmp_path / f"{1:012d}.frames").write_bytes(whole[:-1])
+    of = backlog(tmp_path)
+    assert (of.frames, of.recovered_frames, of.damaged.frames, of.damaged.lines) == (1, 1, 1, 70)
+    of.close()
 
 
 def test_live_frames_go_before_the_backlog_and_the_backlog_has_its_turn(tmp_path: Path) -> None:

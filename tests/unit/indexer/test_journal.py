@@ -101,6 +101,28 @@ def test_identities_are_bounded_by_age(tmp_path: Path) -> None:
     journal.finish("b", 2000)
     assert journal.state(a.identity) is None
     assert journal.state(b.identity) is BatchState.DONE
+    assert journal.complete_since_ms == 1, "frames until then may be forgotten"
+    journal.close()
+
+
+def test_frames_that_came_too_old_count_for_the_bound(tmp_path: Path) -> None:
+    journal = make(tmp_path, identities=10)
+    many = units(24)
+    for i, u in enumerate(many[:4]):
+        journal.keep(f"old{i}", u, i, "")
+    for i, u in enumerate(many[4:]):
+        journal.begin(str(i), [u], i)
+        journal.finish(str(i), i)
+    assert journal.counts()[BatchState.DONE] == 6
+    journal.close()
+
+
+def test_each_commit_waits_for_the_disk(tmp_path: Path) -> None:
+    """In write-ahead mode SQLite leaves that out unless it is told to: a loss of power then loses batches."""
+    journal = make(tmp_path)
+    with journal.transaction() as db:
+        assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert db.execute("PRAGMA synchronous").fetchone() == (2,)
     journal.close()
 
 
@@ -256,6 +278,28 @@ def test_a_batch_stored_in_part_is_kept_for_a_person_once_its_tokens_may_be_forg
     assert journal.wait_again("half", 5)
     assert journal.keep_overtaken(6) == 0, "a person wants it"
     journal.close()
+
+
+def test_tokens_are_forgotten_sooner_where_other_indexers_write(tmp_path: Path) -> None:
+    """Their INSERTs use up ClickHouse's memory of tokens, too."""
+    many = [
+        unit(
+            make_frame(FrameRows(counters=[("a", {}, 0, 1.0), ("a", {}, 31 * 86_400, 1.0)]), retention_days=n)
+        )
+        for n in range(1, 202)
+    ]
+    assert 5_000 < max_blocks(many) < 50_000
+    for shared in (False, True):
+        path = tmp_path / f"{shared}.sqlite"
+        journal = Journal(
+            path, max_identities=1000, max_age_ms=1 << 40, max_aside_bytes=1 << 20, shared=shared
+        )
+        journal.begin("half", units(1), 0)
+        journal.set_aside("half", 1)
+        journal.note_parts("half", (), half=True)
+        journal.begin("later", many, 2)
+        assert journal.keep_overtaken(3) == shared
+        journal.close()
 
 
 def test_frames_that_leave_a_set_aside_batch_need_no_more_room(tmp_path: Path) -> None:
