@@ -174,6 +174,7 @@ async def test_a_store_that_comes_back_is_checked_at_once(
     faults = FaultRules(clickhouse_port)
     faults.set(FaultRule(b"incoming_counters".hex(), 242))
     assert await sent(service, counter_frame({"a": 1.0}, NOW_S, sequence=2)) == 503
+    await until(service.health.problems)  # the answer may come before the INSERT fails
     for table in CATALOG:
         store.command(f"TRUNCATE TABLE {table}")
     faults.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -42,8 +43,10 @@ class FailingOnce(MemoryInserter):
             return 1
         closing = threading.Thread(target=self._delete)
         closing.start()
-        with self.gate._changed:
-            assert self.gate._changed.wait_for(lambda: self.gate.closed, 120)
+        deadline = time.monotonic() + 120
+        while not self.gate.closed:  # no notice comes when it closes
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
         raise StoreError("full", retryable=True, fault=Fault.FULL)
 
     def _delete(self) -> None:
