@@ -94,6 +94,7 @@ class HeartbeatSender:
         self._stopping = False
         self._stored_ms = started_ms
         self._due_s = 0.0  # time.monotonic() of the next heartbeat without news: the first one at once
+        self._restarts = 0
         self._failures = 0  # in a row
         self._thread = threading.Thread(target=self._run, name="heartbeats", daemon=True)
 
@@ -113,6 +114,7 @@ class HeartbeatSender:
         with self._changed:
             self._marks.clear()
             self._stored_ms = min(self._stored_ms, until_ms)
+            self._restarts += 1
             self._due_s = 0.0
             self._changed.notify_all()
 
@@ -162,6 +164,8 @@ class HeartbeatSender:
         return self._stored_ms > before
 
     def _send(self, *, ended: bool = False) -> None:
+        with self._changed:
+            restarts = self._restarts
         sent_ms = self._clock.machine_ms()
         counts = self._counts()
         beat = Heartbeat(
@@ -180,7 +184,6 @@ class HeartbeatSender:
             version=self._version,
         )
         answer = self._channel.send(encode(beat))
-        now_s = time.monotonic()
         if answer.outcome is Outcome.ACCEPTED:
             told = read_answer(answer.text)
             if self._clock.measured(sent_ms, self._clock.machine_ms(), told.now_ms) and not ended:
@@ -189,12 +192,18 @@ class HeartbeatSender:
                 self._handlers.remembers(told.remembers_s)
             self.sent += 1
             self._failures = 0
-            self._due_s = now_s + _PERIOD_S
+            self._rest(_PERIOD_S, restarts)
             return
         self.failed[answer.outcome] += 1
         ceiling_s = min(_PERIOD_S, _BACKOFF_S * 2.0 ** min(self._failures, 10))
         self._failures += 1
-        self._due_s = now_s + self._rng.uniform(ceiling_s / 2, ceiling_s)
+        self._rest(self._rng.uniform(ceiling_s / 2, ceiling_s), restarts)
         self._log.throttled(
             "heartbeat_failed", outcome=answer.outcome.value, status=answer.status, text=answer.text[:200]
         )
+
+    def _rest(self, seconds: float, restarts: int) -> None:
+        """Delay the next heartbeat without news, unless the clock jumped since the last one was made."""
+        with self._changed:
+            if restarts == self._restarts:
+                self._due_s = time.monotonic() + seconds

@@ -110,6 +110,26 @@ def test_one_bucket_without_lines_is_one_heartbeat(indexer: FakeIndexer, start: 
     assert said(indexer) == [0, 10, 20, 30]
 
 
+def test_a_jump_while_a_heartbeat_is_sent_is_told_at_once(
+    indexer: FakeIndexer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.forward.heartbeat_sender._PERIOD_S", 3_600.0)
+    indexer.remembers_s = 1
+
+    def jump(_: int) -> None:
+        if not beats.sent:
+            beats.restart(START_MS - 10_000)
+
+    beats = HeartbeatSender(
+        ForwardSettings(url=indexer.url), SENDER, Spool(1_000), START_MS, Log(),
+        handlers=AnswerHandlers(remembers=jump),
+    )  # fmt: skip
+    beats.start()
+    wait_until(lambda: len(indexer.heartbeats) == 2)
+    beats.stop()
+    assert said(indexer)[:2] == [0, -10]
+
+
 def test_dropped_frames_are_over(indexer: FakeIndexer, start: Start) -> None:
     beats, spool = start()
     wait_until(lambda: beats.sent == 1)
