@@ -4,7 +4,8 @@ Their senders have no acknowledgement, so they send the frames again. Until then
 bytes under the same token count once, however much of it is stored. After a minute its other frames are
 written without them. Each INSERT of the token is then repeated and dropped by ClickHouse, or is new, so those
 count once, too. The damaged frames may be stored: they become a batch that is kept for a person, with their
-bytes when these come. Sync: runs in threads.
+bytes when these come. So do frames of a batch whose own row, or index, is damaged
+(indexer/write/disagreeing_rows.py). Sync: runs in threads.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from indexer.clickhouse.store import StoreError
 from indexer.metrics import Metrics
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.batch_state import BatchState
+from indexer.write.disagreeing_rows import disagreeing_rows, settle
 from indexer.write.health import Health
 from indexer.write.journal import DamagedFramesError, Journal, JournalError
 from indexer.write.journal_frames import mend_unit, move_units, read_units
@@ -57,6 +59,8 @@ class DamagedBatches:
         """Return the open batches of an earlier run, and set the damaged ones aside. Raises JournalError."""
         whole = []
         try:
+            if not self._journal.checked:
+                self._settle_disagreeing(now_ms)
             for token in self._journal.tokens(BatchState.OPEN):
                 try:
                     whole.append((token, self._journal.units(token, (BatchState.OPEN,))))
@@ -65,6 +69,23 @@ class DamagedBatches:
         except JournalError as e:
             raise JournalError(f"{self._journal.path}: {e}") from e
         return whole
+
+    def _settle_disagreeing(self, now_ms: int) -> None:
+        """Let frames leave their batches of which a row disagrees with an index. Raises JournalError."""
+        with self._journal.reading() as db:
+            found = disagreeing_rows(db)
+        if not found:
+            return
+        self._journal.note_complete(now_ms)  # rows of stored frames may be lost, too
+        stored = self._stored("", list(found.identities))
+        with self._journal.transaction() as db:
+            settle(db, found, stored, now_ms, _KEPT)
+        kept = len(found.identities - set(stored))
+        self._metrics.frames.labels(outcome="damaged").inc(kept)
+        log.error(
+            "event=journal_rows_damaged batches=%d frames=%d kept=%d hint=meterhouse set-aside list",
+            len(found.batches), len(found.identities), kept,
+        )  # fmt: skip
 
     def set_aside(self, token: str, error: DamagedFramesError, now_ms: int) -> None:
         """Set an open batch aside, whether or not there is room: its bytes are there. Raises JournalError."""

@@ -79,6 +79,12 @@ def mend_unit(db: sqlite3.Connection, unit: AcceptedFrame) -> bool:
     return True
 
 
+def has_sum_of(db: sqlite3.Connection, known: str, identity: str) -> bool:
+    """Return whether the sum of the one row of a frame fits this identity, perhaps another than it has."""
+    found = db.execute(f"SELECT {_SUMMED}, sum FROM frame WHERE +identity = ?", (known,)).fetchall()
+    return len(found) == 1 and found[0][-1] == _sum(identity, *found[0][1:-1])
+
+
 def move_units(
     db: sqlite3.Connection, identities: Sequence[str], token: str, state: BatchState, now_ms: int, reason: str
 ) -> None:

@@ -42,8 +42,6 @@ CREATE TABLE IF NOT EXISTS checked (times INTEGER NOT NULL);
 INSERT INTO checked SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM checked);
 CREATE TABLE IF NOT EXISTS journal (name TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS allowance (parts REAL NOT NULL, at_ms INTEGER NOT NULL);
-CREATE INDEX IF NOT EXISTS frame_batch ON frame (batch);
-CREATE INDEX IF NOT EXISTS batch_state ON batch (state, number);
 """
 
 #: Columns that older files lack: (table, name, type).
@@ -61,6 +59,10 @@ _ADDED: Final = (
     ("batch", "half_at", "INTEGER"),  # the latest `blocks` when an INSERT may have been stored in part
 )
 
+_INDEXES: Final = (
+    "CREATE INDEX IF NOT EXISTS frame_batch ON frame (batch)",
+    "CREATE INDEX IF NOT EXISTS batch_state ON batch (state, number)",
+)
 #: A program that knows no sums may change a frame's bytes; their sum is then not known.
 _FORGET_SUM: Final = """
 CREATE TRIGGER IF NOT EXISTS frame_changed AFTER UPDATE OF body ON frame WHEN NEW.body NOT NULL
@@ -104,7 +106,13 @@ def make_tables(db: sqlite3.Connection) -> None:
         there = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
         if name not in there:
             db.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
-    db.execute(_FORGET_SUM)
+    make_indexes(db)
+
+
+def make_indexes(db: sqlite3.Connection) -> None:
+    """Create missing indexes, and the trigger of frames."""
+    for sql in (*_INDEXES, _FORGET_SUM):
+        db.execute(sql)
 
 
 def check_small(db: sqlite3.Connection, size: int) -> bool:
