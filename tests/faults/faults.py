@@ -141,10 +141,9 @@ def _empty_redis(scene: Scene) -> None:
 
 def _wait_for_another(scene: Scene, counter: str) -> None:
     """Return when the agent has met the fault once more."""
-    before = scene.entrance.agent_metrics()[counter]
-    wait_for(
-        lambda: scene.entrance.agent_metrics().get(counter, 0) > before, f"{counter} > {before}", PATIENT_S
-    )
+    metrics = scene.entrance.agent_metrics  # empty where the agent is slow to answer
+    before = wait_for(lambda: metrics().get(counter), f"the agent shows {counter}", PATIENT_S)
+    wait_for(lambda: metrics().get(counter, 0) > before, f"{counter} > {before}", PATIENT_S)
 
 
 def _no_small_disk(entrance: Entrance) -> str:

@@ -24,6 +24,8 @@ How = Literal["pass", "cut", "lose", "double", "delay", "reorder", "refuse", "ha
 _HOP: Final = {"connection", "keep-alive", "transfer-encoding", "content-length", "host"}
 #: How long a request waits for another one to overtake it.
 _OVERTAKE_S: Final = 0.3
+#: How long the thread may take to answer on a busy machine.
+_PATIENT_S: Final = 120.0
 
 
 class Mode(msgspec.Struct, frozen=True):
@@ -57,7 +59,7 @@ class Proxy:
         self.struck: Counter[str] = Counter()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
-        assert self._ready.wait(30), "the proxy did not start"
+        assert self._ready.wait(_PATIENT_S), "the proxy did not start"
 
     def set(self, mode: Mode) -> None:
         """Change the mode; requests that hang are closed."""
@@ -67,7 +69,7 @@ class Proxy:
         """End the proxy and its thread."""
         self.set(Mode())
         self._call(self._end.set)
-        self._thread.join(30)
+        self._thread.join(_PATIENT_S)
 
     def _call(self, do: Callable[[], None]) -> None:
         done = threading.Event()
@@ -77,7 +79,7 @@ class Proxy:
             done.set()
 
         self._loop.call_soon_threadsafe(call)
-        assert done.wait(30), "the proxy does not answer"
+        assert done.wait(_PATIENT_S), "the proxy does not answer"
 
     def _set(self, mode: Mode) -> None:
         self._mode = mode

@@ -61,7 +61,7 @@ class UpHouse(Entrance):
 
     def checkpoint_journal(self) -> None:
         """Leave nothing in the journal's write-ahead file: the next commit needs room, and all is in one."""
-        with closing(sqlite3.connect(self.journal, timeout=30)) as db:
+        with closing(sqlite3.connect(self.journal, timeout=PATIENT_S)) as db:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def remove_journal(self) -> None:
