@@ -273,6 +273,13 @@ def test_status_and_rules(seen: Any) -> None:
     assert found["view"] == "alerts"
 
 
+def test_a_late_answer_is_shown(seen: Any) -> None:
+    """It is not asked for again while it is awaited."""
+    found = visit(seen, "late")
+    assert found["asked"] == 1
+    assert found["busy"] == 0
+
+
 def test_a_phone_scrolls_down_alone(seen: Any) -> None:
     found = visit(seen, "phone")
     assert {name: width for name, width in found["wide"].items() if width > 390} == {}

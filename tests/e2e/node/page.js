@@ -128,7 +128,11 @@ const visits = {
     await page.goto(address({ q: 'page_requests' }))
     const running = page.locator('.progress', { hasText: 'Running for' })
     await running.waitFor(WAIT)
-    await page.getByRole('button', { name: 'Cancel' }).click()
+    await page.getByRole('button', { name: 'Cancel' }).hover()
+    const told = await running.textContent()
+    await page.mouse.down()
+    await page.waitForFunction((text) => document.querySelector('.progress').textContent !== text, told, WAIT)
+    await page.mouse.up() // a click that lasts longer than a tick
     await page.locator('.progress', { hasText: 'Cancelled' }).waitFor(WAIT)
     const seen = { cancelled: true }
     free()
@@ -244,6 +248,25 @@ const visits = {
     return { ...seen, alerts: await texts(page, 'main h2'), alert: await texts(page, 'tbody:first-of-type tr:first-child td'), view: new URL(page.url()).searchParams.get('view'), complaints: page.complaints }
   },
 
+  /** A server that takes longer to answer than the page waits before it asks again. */
+  async late (browser) {
+    const page = await tab(browser)
+    await page.clock.install()
+    let free
+    let asked = 0
+    const held = new Promise((resolve) => { free = resolve })
+    const first = new Promise((resolve) => {
+      page.route('**/meterhouse/status', async (route) => { asked++; resolve(); await held; await route.continue() })
+    })
+    await page.goto(`${base}/?view=status`)
+    await first
+    await page.clock.runFor(35_000)
+    const seen = { asked }
+    free()
+    await page.waitForSelector('table', WAIT)
+    return { ...seen, busy: await page.locator('main [aria-busy]').count(), complaints: page.complaints }
+  },
+
   /** All pages on a phone: nothing scrolls sideways, and axe finds nothing. */
   async phone (browser) {
     const page = await tab(browser, { width: 390 })
@@ -290,7 +313,7 @@ const PAGES = {
 const READY = { table: 'table', explore: 'details.label', cardinality: 'table', lines: '.card', alerts: 'main h2', status: 'table' }
 
 async function main () {
-  const browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] })
+  const browser = await chromium.launch({ executablePath, args: ['--no-sandbox'], ...WAIT })
   const seen = {}
   const one = async (name) => {
     const began = Date.now()

@@ -149,8 +149,11 @@ export class QueryView {
     const controller = (this.running = new AbortController());
     const grid = this.grid();
     const began = performance.now();
+    const time = h("span");
+    const cancel = button("Cancel", () => controller.abort()); // one for all ticks: a click takes longer than some
     const ticking = setInterval(() => {
-      fill(this.progress, `Running for ${((performance.now() - began) / 1000).toFixed(1)} s `, button("Cancel", () => controller.abort()));
+      time.textContent = `Running for ${((performance.now() - began) / 1000).toFixed(1)} s `;
+      if (time.parentNode !== this.progress) fill(this.progress, time, cancel);
     }, 300);
     const asking = this.boxes.map(async (box): Promise<Asked | null> => {
       const query = box.editor.text().trim();

@@ -1,6 +1,6 @@
 // What all views but the query have in common.
 
-import { isAbort, messageOf } from "./api.ts";
+import { messageOf } from "./api.ts";
 import { fill, h, note } from "./dom.ts";
 import type { State, View } from "./state.ts";
 
@@ -10,28 +10,27 @@ export interface Shown {
 }
 export type Go = (view: View, changes?: Partial<State>) => void;
 
-/** A part of a view that is asked for; `load` gives its content, and an error takes its place. */
-export function part(load: (signal: AbortSignal) => Promise<Node[]>): Shown & { load(): void } {
+/**
+ * A part of a view that is asked for; its content, or an error, takes its place. `load` asks again, unless the
+ * answer to the last request is awaited: a server that takes longer than the pause between two would never be shown.
+ */
+export function part(content: (signal: AbortSignal) => Promise<Node[]>): Shown & { load(): void } {
   const element = h("div", { "aria-busy": "true" });
-  let controller = new AbortController();
-  const run = (): void => {
-    controller.abort();
-    const mine = (controller = new AbortController());
-    load(mine.signal).then(
-      (nodes) => {
-        if (mine.signal.aborted) return;
-        element.removeAttribute("aria-busy");
-        fill(element, ...nodes);
-      },
-      (error) => {
-        if (mine.signal.aborted || isAbort(error)) return;
-        element.removeAttribute("aria-busy");
-        fill(element, note("error", messageOf(error)));
-      },
-    );
+  const controller = new AbortController();
+  let asking = false;
+  const show = (...nodes: Node[]): void => {
+    asking = false;
+    if (controller.signal.aborted) return;
+    element.removeAttribute("aria-busy");
+    fill(element, ...nodes);
   };
-  run();
-  return { element, load: run, close: () => controller.abort() };
+  const load = (): void => {
+    if (asking) return;
+    asking = true;
+    content(controller.signal).then((nodes) => show(...nodes), (error) => show(note("error", messageOf(error))));
+  };
+  load();
+  return { element, load, close: () => controller.abort() };
 }
 
 /** Ask again from time to time, while the tab is seen and nothing in `element` has the focus. */
