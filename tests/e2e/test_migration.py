@@ -6,14 +6,16 @@ import json
 import re
 import socket
 import tarfile
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 import pytest
 
 from agent.runtime.program_version import VERSION_HEADER, program_version
-from tests.e2e.product import Starter, Up, get, wait_for
+from tests.e2e.product import START_S, Starter, Up, get, wait_for
 from tests.support.releases import END_S, SentRequest, SentValue, folder_of, read_sent, releases
 
 pytestmark = pytest.mark.e2e
@@ -106,11 +108,10 @@ def test_requests_of_old_agents_count_once(opened: Up) -> None:
 
 
 def test_each_part_tells_its_version(opened: Up) -> None:
-    """In its answer when it is ready, in its metrics, and an agent in its heartbeats."""
+    """In its answer once it is ready, in its metrics, and an agent in its heartbeats."""
     mine = program_version()
     for url in (f"{opened.agent}/readyz", f"{opened.indexer}/readyz", f"{opened.api.url}/-/ready"):
-        with urllib.request.urlopen(url, timeout=120) as response:
-            assert response.headers[VERSION_HEADER] == mine, url
+        assert wait_for(partial(_version_of, url), f"{url} is ready", START_S) == mine
     for url, part in ((opened.agent, "agent"), (opened.indexer, "indexer"), (opened.api.url, "shim")):
         shown = get(f"{url}/metrics")[1].decode()
         assert f'meterhouse_{part}_build_info{{version="{mine}"}} 1' in shown
@@ -132,6 +133,16 @@ def test_it_ends_well_and_all_columns_of_then_are_there(opened: Up, release: str
     folder = opened.log.parent
     paths = (folder / "data" / "chdb" / "store").glob("*/*/*.sql")
     assert then - _columns({str(path.relative_to(folder)): path.read_text() for path in paths}) == set()
+
+
+def _version_of(url: str) -> str | None:
+    """Return the version that a part tells; None if it is not ready, as its store is slow."""
+    try:
+        with urllib.request.urlopen(url, timeout=120) as response:
+            return str(response.headers[VERSION_HEADER])
+    except urllib.error.HTTPError as e:
+        with e:
+            return None
 
 
 def _text(archive: tarfile.TarFile, name: str) -> str:

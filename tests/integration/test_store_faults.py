@@ -363,7 +363,10 @@ async def test_a_set_aside_batch_does_not_delay_listening(indexer: Indexer, faul
     assert indexer.total() == 1
 
 
-async def test_a_server_that_hangs_keeps_readyz_answering(indexer: Indexer, faults: FaultRules) -> None:
+async def test_a_server_that_hangs_keeps_readyz_answering(
+    indexer: Indexer, faults: FaultRules, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indexer.receive.readiness._ANSWER_S", 2.0)
     await indexer.start(batching="journal", acknowledge_s=0.2)
     faults.set(FaultRule(how="hang"))
     frame = counter_frame({"a": 1.0}, NOW_S)
@@ -374,6 +377,7 @@ async def test_a_server_that_hangs_keeps_readyz_answering(indexer: Indexer, faul
         assert (status, text) == (503, "store: ClickHouse does not answer within 2 s\n")
     assert time.monotonic() - began < 100, "the client itself waits for 300 s"
     faults.set()
+    monkeypatch.setattr("indexer.receive.readiness._ANSWER_S", 120.0)
     await indexer.until_stored(frame)
     assert (await indexer.get("/readyz"))[0] == 200
     assert indexer.total() == 1
