@@ -1,8 +1,12 @@
-"""Two shims with rules, of which the one that evaluates is killed: every tick is recorded exactly once."""
+"""Two shims with rules, of which the one that evaluates is killed: every tick is recorded exactly once.
+
+Those that a slow group gives up are told of.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Final
@@ -34,6 +38,11 @@ def _metric(url: str, name: str) -> float:
 
 def _evaluates(url: str) -> bool:
     return _metric(url, 'meterhouse_shim_rule_evaluations_total{outcome="succeeded"}') > 0
+
+
+def _missed(process: Process) -> int:
+    """Return the ticks that a shim gave up, and said so: its group took longer than a second."""
+    return sum(int(n) for n in re.findall(r"event=rule_ticks_missed .* ticks=(\d+)", process.output))
 
 
 def test_every_tick_is_recorded_once_over_the_death_of_a_shim(
@@ -81,6 +90,8 @@ def test_every_tick_is_recorded_once_over_the_death_of_a_shim(
     last_s = int(time.time()) // 10 * 10 + 10
     wait_for(lambda: recorded(last_s + 10), "the ticks of the whole time", 180)
     deltas = api.range("sum(increase(ticked[10s]))", first_s + 10, last_s, 10)[()]
-    assert deltas == dict.fromkeys(range(first_s + 10, last_s + 1, 10), 10.0)
+    missing = [10.0 - deltas.get(at_s, 0.0) for at_s in range(first_s + 10, last_s + 1, 10)]
+    assert min(missing) >= 0, "no tick is recorded twice"
+    assert sum(missing) <= sum(_missed(process) for process, _ in shims), (deltas, first_s, last_s)
     assert list(api.instant(firing, time.time()).values()) == [1]
     assert list(api.instant("ALERTS_FOR_STATE", time.time()).values()) == [since]  # it never ended
