@@ -25,6 +25,8 @@ _log: Final = logging.getLogger("shim.subscriptions")
 #: Stores a message. Raises BadData, Unavailable.
 Write = Callable[[SubscriptionWrites], None]
 _TIMEOUT_S: Final = 60.0
+#: Longer than the indexer's two deletions of ticks ahead: results stored while one runs may be deleted.
+_AHEAD_TIMEOUT_S: Final = 180.0
 #: Statuses of messages that no indexer will take.
 _REFUSED: Final = frozenset({400, 413, 429})
 _encoder: Final = msgspec.json.Encoder()
@@ -55,9 +57,10 @@ class RemoteWrites:
     def __call__(self, writes: SubscriptionWrites) -> None:
         """Store a message. Raises BadData, Unavailable."""
         body = _encoder.encode(writes)
+        timeout_s = _AHEAD_TIMEOUT_S if writes.ahead else _TIMEOUT_S
         for url in self._client.urls:
             try:
-                answer = self._client.ask(url, SUBSCRIPTIONS, method="POST", body=body, timeout_s=_TIMEOUT_S)
+                answer = self._client.ask(url, SUBSCRIPTIONS, method="POST", body=body, timeout_s=timeout_s)
             except (OSError, http.client.HTTPException, ValueError) as e:
                 _log.warning("event=subscription_not_stored indexer=%s error=%s", urlsplit(url).hostname, e)
                 continue

@@ -3,6 +3,7 @@
 Owns when a tick is evaluated. A tick has one result however many shims evaluate it: the table of results
 keeps one row per subscription and tick. The last stored tick says where to go on after a restart. Ticks ahead
 of a clock that was set back do not count: the indexer forgets them, and they are evaluated when they come.
+That is a deletion, which may be slow: its own subscriptions wait for it, all others go on.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ _AHEAD_EVERY_S: Final = 30.0
 class SubscriptionEvaluator:
     """Runs in one event loop; blocking calls run in `pool`. `now_s`: the time of ticks; `steady_s`: no steps.
 
-    Of several shims the one with the lease evaluates a subscription.
+    Of several shims the one with the lease evaluates a subscription. `forget_wait_s`: how long a round waits
+    for the deletion of ticks ahead.
     """
 
     store: Store
@@ -77,25 +79,35 @@ class SubscriptionEvaluator:
     lease: Lease = field(default_factory=SoleEvaluator)
     now_s: Callable[[], float] = time.time
     steady_s: Callable[[], float] = time.monotonic
+    forget_wait_s: float = 1.0
     _looked_s: float = float("-inf")
+    _forgetting: asyncio.Task[None] | None = None
+    _forgotten: frozenset[str] = frozenset()  # ids of subscriptions whose ticks are being forgotten
     _last: dict[str, int] = field(default_factory=dict)
     _since: dict[str, int] = field(default_factory=dict)  # of those made while the clock was ahead
 
     async def run(self) -> None:
         """Evaluate until cancelled."""
-        while True:
-            try:
-                await self.round()
-            except (StoreError, QueryError) as e:
-                self.metrics.subscription_ticks.labels("delayed").inc()
-                _log.warning("event=subscriptions_not_evaluated error=%s", e)
-            await asyncio.sleep(self.settings.subscriptions.every_s)
+        try:
+            while True:
+                try:
+                    await self.round()
+                except (StoreError, QueryError) as e:
+                    self.metrics.subscription_ticks.labels("delayed").inc()
+                    _log.warning("event=subscriptions_not_evaluated error=%s", e)
+                await asyncio.sleep(self.settings.subscriptions.every_s)
+        finally:
+            if self._forgetting is not None:
+                self._forgetting.cancel()
+                await asyncio.gather(self._forgetting, return_exceptions=True)
 
     async def round(self) -> int:
         """Evaluate the ticks that are due; return how many. Raises StoreError, QueryError."""
         done = 0
         held = await self.lease.hold(LEASE_KEYS)
-        for of, due in await self._blocking(partial(self._due, held)):
+        found = await self._blocking(self._read)
+        await self._forget_ahead([of for of in found if lease_key(of) in held])
+        for of, due in await self._blocking(partial(self._due, found, held)):
             if lease_key(of) in await self.lease.hold(LEASE_KEYS):
                 done += await self._evaluate(of, due)
         return done
@@ -103,14 +115,18 @@ class SubscriptionEvaluator:
     async def _blocking(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.pool, call)
 
-    def _due(self, held: Collection[str]) -> list[tuple[Subscription, DueTicks]]:
-        """List the subscriptions with ticks that are due, as other shims have left them."""
+    def _read(self) -> list[Subscription]:
         found = read_subscriptions(self.store)
         self.metrics.subscriptions.set(len(found))
         self._follow_clock(found)
-        self._forget_ahead([of for of in found if lease_key(of) in held])
+        return found
+
+    def _due(
+        self, found: Sequence[Subscription], held: Collection[str]
+    ) -> list[tuple[Subscription, DueTicks]]:
+        """List the subscriptions with ticks that are due, as other shims have left them."""
         complete = {tenant: self._complete_s(tenant) for tenant in {_tenant(of) for of in found}}
-        found = [of for of in found if lease_key(of) in held]
+        found = [of for of in found if lease_key(of) in held and of.id not in self._forgotten]
         pending = [of for of in found if self._ticks(of, complete[_tenant(of)]).ticks]
         for at in range(0, len(pending), _IDS):
             last = read_last_ticks(self.store, pending[at : at + _IDS], int(self.now_s()))
@@ -129,29 +145,50 @@ class SubscriptionEvaluator:
         ahead = [of for of in found if of.since_s > now_s]
         self._since = {of.id: min(now_s, self._since.get(of.id, now_s)) for of in ahead}
 
-    def _forget_ahead(self, held: Sequence[Subscription]) -> None:
-        """Let the indexer forget ticks that have not come, of a clock that was ahead.
+    async def _forget_ahead(self, held: Sequence[Subscription]) -> None:
+        """Let the indexer forget ticks that have not come, of a clock that was ahead. Raises StoreError.
 
-        Where it cannot, these keep their results for now, and all others go on. Raises StoreError.
+        Usually that is over at once. If not, it goes on beside the rounds, without these subscriptions: a
+        result that is stored meanwhile might be deleted, too.
         """
-        if self.steady_s() - self._looked_s < _AHEAD_EVERY_S:
-            return
-        now_s = int(self.now_s())
+        if self._forgetting is None:
+            if self.steady_s() - self._looked_s < _AHEAD_EVERY_S:
+                return
+            ahead = await self._blocking(partial(self._ahead, held))
+            self._looked_s = self.steady_s()
+            if not ahead:
+                return
+            self._forgotten = frozenset(one.id for one in ahead)
+            self._forgetting = asyncio.create_task(self._forget(ahead), name="shim-ticks-ahead")
+            await asyncio.wait((self._forgetting,), timeout=self.forget_wait_s)
+        if self._forgetting.done():
+            task, self._forgetting, self._forgotten = self._forgetting, None, frozenset()
+            if self._looked_s > float("-inf"):  # the clock was not set back meanwhile
+                self._looked_s = self.steady_s()
+            task.result()
+
+    def _ahead(self, held: Sequence[Subscription]) -> list[SentTick]:
+        """Return the last ticks that have not come and are evaluated or sent."""
+        now_s, ahead = int(self.now_s()), []
         for at in range(0, len(held), _IDS):
             asked = held[at : at + _IDS]
             found = read_ticks_ahead(self.store, asked, now_s)
-            ahead = [
+            ahead += [
                 SentTick(org_id=of.org_id, project_id=of.project_id, id=of.id, tick_s=found[of.id])
                 for of in asked
                 if of.id in found
             ]
+        return ahead
+
+    async def _forget(self, ahead: Sequence[SentTick]) -> None:
+        """Let the indexer forget ticks; where it cannot, these keep their results for now."""
+        for at in range(0, len(ahead), _IDS):
+            some = ahead[at : at + _IDS]
             try:
-                if ahead:
-                    self.write(SubscriptionWrites(ahead=ahead))
+                await self._blocking(partial(self.write, SubscriptionWrites(ahead=some)))
             except QueryError as e:
-                self.metrics.subscription_ticks.labels("delayed").inc(len(ahead))
-                _log.warning("event=results_ahead_not_deleted subscriptions=%d error=%s", len(ahead), e)
-        self._looked_s = self.steady_s()
+                self.metrics.subscription_ticks.labels("delayed").inc(len(some))
+                _log.warning("event=results_ahead_not_deleted subscriptions=%d error=%s", len(some), e)
 
     def _ticks(self, of: Subscription, complete_s: int) -> DueTicks:
         every = Schedule(of.resolution_s, self._since.get(of.id, of.since_s))

@@ -72,7 +72,7 @@ class World:
         """Return the evaluator of a shim that has just started."""
         return SubscriptionEvaluator(
             self.store, self.languages, LiveEdge(settle_s), write or self.write, self.settings,
-            ShimMetrics(), now_s=lambda: self.now_s,
+            ShimMetrics(), now_s=lambda: self.now_s, forget_wait_s=240,
         )  # fmt: skip
 
     def results(self, of: Subscription) -> dict[int, list[dict[str, Any]]]:
@@ -283,6 +283,39 @@ async def test_results_ahead_that_cannot_be_deleted_delay_their_own_subscription
     assert (list(embedded.results(other)), len(embedded.results(of))) == ([60], 5)
     assert await embedded.shim().round() == 0
     assert (list(embedded.results(other)), list(embedded.results(of))) == ([60], [60])
+
+
+async def test_results_ahead_whose_deletion_is_slow_hold_up_their_own_subscription_alone(
+    embedded: World,
+) -> None:
+    """A result that is stored while they are deleted would be deleted, too."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(writes: SubscriptionWrites) -> None:
+        embedded.write(writes)
+        if writes.ahead:
+            begun.set()
+            assert go_on.wait(60)
+
+    of = embedded.add()
+    embedded.now_s = T + 300 + 5
+    assert await embedded.shim().round() == 5
+    embedded.now_s = T + 40
+    other, shim = embedded.add(), embedded.shim(slow)
+    shim.forget_wait_s = 0
+    embedded.now_s = T + 60 + 5
+    try:
+        assert await shim.round() == 1
+        assert await asyncio.to_thread(begun.wait, 240)
+        embedded.now_s = T + 120 + 5
+        assert await shim.round() == 1
+        assert (list(embedded.results(other)), list(embedded.results(of))) == ([60, 120], [60])
+    finally:
+        go_on.set()
+    assert shim._forgetting is not None
+    await asyncio.wait((shim._forgetting,), timeout=240)
+    assert await shim.round() == 1
+    assert list(embedded.results(of)) == list(embedded.results(other)) == [60, 120]
 
 
 @pytest.mark.parametrize("server_s", [T + 300 + 5, T + 40])
