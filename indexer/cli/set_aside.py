@@ -152,7 +152,7 @@ def _done(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     now_ms = time.time_ns() // 1_000_000
     with closing(open_journal(settings)) as journal:
         if args.action == "list":
-            return listed(journal.kept())
+            return listed(journal.kept(), journal.count_kept())
         token = _token(args)
         known: dict[str, Any]
         match args.action:
@@ -173,7 +173,7 @@ def _done(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 def _text(action: str, document: dict[str, Any]) -> str:
     match action:
         case "list":
-            return _table(document["batches"])
+            return _table(document["batches"], document.get("more", 0))
         case "show":
             return json.dumps(document["frames"], indent=2, ensure_ascii=False)
         case "drop":
@@ -183,7 +183,7 @@ def _text(action: str, document: dict[str, Any]) -> str:
     return "stored" if document["stored"] else f"not stored: {document['reason']}"
 
 
-def _table(batches: list[dict[str, Any]]) -> str:
+def _table(batches: list[dict[str, Any]], more: int) -> str:
     if not batches:
         return "nothing is set aside"
     lines = [f"{'token':<52} {'state':<7} {'frames':>7} {'bytes':>11}  since                reason"]
@@ -191,4 +191,6 @@ def _table(batches: list[dict[str, Any]]) -> str:
         since = datetime.fromtimestamp(one["since_ms"] / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         start = f"{one['token']:<52} {one['state']:<7} {one['frames']:>7} {one['bytes']:>11}"
         lines.append(f"{start}  {since} {one['reason']}")
+    if more:
+        lines.append(f"and {more:,} later ones")
     return "\n".join(lines)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from contextlib import suppress
 from itertools import islice
 from typing import Final
@@ -16,7 +15,7 @@ from indexer.intern.string_indexer import StringIndexer
 from indexer.metrics import Metrics
 from indexer.receive.shared_rates import SharedRates
 from indexer.write.health import Health, Part
-from indexer.write.journal import KEPT, BatchState, Journal, JournalError
+from indexer.write.journal import KEPT, Journal, JournalError
 from indexer.write.writer import Writer
 
 #: Agents whose age /metrics shows; /status lists all.
@@ -78,13 +77,13 @@ def show_waiting(metrics: Metrics, health: Health, writer: Writer, journal: Jour
     waits_s = writer.oldest_waiting_s()
     health.oldest_waits(waits_s)
     waits_s = max(waits_s, health.failing_s())
-    states = Counter[BatchState]()
+    states = dict.fromkeys(KEPT, 0)
     if journal is not None:
         with suppress(JournalError):
             oldest_ms = journal.oldest_waiting_ms()
             now_ms = time.time_ns() // 1_000_000
             waits_s = max(waits_s, 0.0 if oldest_ms is None else (now_ms - oldest_ms) / 1000)
-            states.update(kept.state for kept in journal.kept())
+            states = journal.count_kept()
     metrics.oldest_waiting.set(waits_s)
     for state in KEPT:
         metrics.aside.labels(state=state.name.lower()).set(states[state])

@@ -6,7 +6,7 @@ and the scope of all orgs (indexer/receive/receiver.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +14,7 @@ from aiohttp import web
 
 from indexer.clickhouse.schema.metric_types import KINDS
 from indexer.write.accepted_frame import AcceptedFrame
+from indexer.write.batch_state import BatchState
 from indexer.write.journal import DamagedFramesError, JournalError, KeptBatch
 from indexer.write.set_aside_batches import SetAsideBatches
 
@@ -23,9 +24,12 @@ NOTHING: Final = "batching by frame keeps no batches: senders keep frames that a
 _NAMES: Final = 5
 
 
-def listed(kept: Sequence[KeptBatch]) -> dict[str, Any]:
-    """Return the document of a list of batches."""
-    return {"batches": [one._asdict() | {"state": one.state.name.lower()} for one in kept]}
+def listed(kept: Sequence[KeptBatch], counts: Mapping[BatchState, int]) -> dict[str, Any]:
+    """Return the document of a list of batches. `counts`: of all; `more` are not in the list."""
+    return {
+        "batches": [one._asdict() | {"state": one.state.name.lower()} for one in kept],
+        "more": max(0, sum(counts.values()) - len(kept)),
+    }
 
 
 def shown(units: Sequence[AcceptedFrame], damaged: Sequence[str] = ()) -> dict[str, Any]:
@@ -70,7 +74,7 @@ class SetAsidePages:
         if self._aside is None:
             return _answer({"error": NOTHING}, 404)
         try:
-            return _answer(listed(await self._aside.listing()))
+            return _answer(listed(await self._aside.listing(), await self._aside.count()))
         except JournalError as e:
             return _answer({"error": f"the journal cannot be read: {e}"}, 503)
 

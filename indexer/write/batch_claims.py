@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from indexer.write.accepted_frame import AcceptedFrame
+from indexer.write.batch_state import KEPT
 from indexer.write.errors import Unavailable, WriteError
 from indexer.write.frame_claims import FrameClaims, Verdict
 from indexer.write.identity import any_indexer
@@ -125,7 +126,7 @@ class BatchClaims:
 
     def _forget_dropped(self) -> None:
         """Forget settled batches that are not set aside; an open one claims, and settles, again."""
-        aside, settled_s = {kept.token for kept in self._journal.kept()}, self._clock_s() - self._settle_s
+        aside, settled_s = set(self._journal.tokens(*KEPT)), self._clock_s() - self._settle_s
         self._claimed_s = {
             token: at_s for token, at_s in self._claimed_s.items() if token in aside or at_s > settled_s
         }

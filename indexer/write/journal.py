@@ -202,10 +202,15 @@ class Journal:
             frames.add_units(db, cursor.lastrowid or 0, [unit])
             self._frames += 1
 
-    def kept(self) -> list[KeptBatch]:
-        """Return the batches that are kept for a person, the oldest first. Raises JournalError."""
+    def kept(self, limit: int = 1_000) -> list[KeptBatch]:
+        """Return batches that are kept for a person, the oldest first. Raises JournalError."""
         with self.reading() as db:
-            return rows.kept_batches(db)
+            return rows.kept_batches(db, limit)
+
+    def count_kept(self) -> dict[BatchState, int]:
+        """Return how many batches are kept for a person, by state. Raises JournalError."""
+        with self.reading() as db:
+            return rows.count_kept(db)
 
     def units(self, token: str, states: Sequence[BatchState] = KEPT) -> list[AcceptedFrame]:
         """Return the frames of a batch in one of these states; else none. Raises JournalError."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.batch_state import KEPT, BatchState, KeptBatch
@@ -75,9 +75,13 @@ LATEST_BLOCKS: Final = (
 
 _OVERTAKEN: Final = "may be stored in part, and is too old to be tried again: a retry may count rows twice"
 _KEPT: Final = f"({', '.join(str(int(state)) for state in KEPT)})"
+#: Kept batches whose senders do not wait.
+_ENDED: Final = f"({int(BatchState.ENDED)}, {int(BatchState.TOO_OLD)})"
 
 #: A larger file is not checked for damage while it is opened (indexer/write/journal_check.py).
 CHECKED_AT_ONCE: Final = 4 << 20
+#: Batches that are looked for at once to make room.
+_DROPPED_AT_ONCE: Final = 1_000
 #: Frames per request that are examined.
 _MAX_TAKEN: Final = 1_000
 
@@ -266,14 +270,26 @@ def keep_overtaken(db: sqlite3.Connection, max_later_blocks: int, now_ms: int, t
     ).rowcount
 
 
-def kept_batches(db: sqlite3.Connection) -> list[KeptBatch]:
-    """Return the batches in the states KEPT, the oldest first."""
+def kept_batches(db: sqlite3.Connection, limit: int) -> list[KeptBatch]:
+    """Return the oldest batches in the states KEPT, in order; if too many, those that only a person ends."""
+    found: list[Any] = []
+    for states in (_ENDED, f"({int(BatchState.ASIDE)})"):
+        found += db.execute(
+            "SELECT number, token, state, (SELECT count() FROM frame WHERE batch = number) AS frames, bytes,"
+            f" changed_ms, coalesce(reason, '') FROM batch WHERE state IN {states} AND frames > 0"
+            " ORDER BY number LIMIT ?",
+            (limit - len(found),),
+        ).fetchall()
+    return [KeptBatch(token, BatchState(state), *rest) for _, token, state, *rest in sorted(found)]
+
+
+def count_kept(db: sqlite3.Connection) -> dict[BatchState, int]:
+    """Return how many batches are in each of the states KEPT."""
     rows = db.execute(
-        "SELECT token, state, count(), bytes, changed_ms, coalesce(reason, '') FROM batch"
-        f" JOIN frame ON batch.number = frame.batch WHERE state IN {_KEPT} GROUP BY number"
-        " ORDER BY number"
-    ).fetchall()
-    return [KeptBatch(token, BatchState(state), *rest) for token, state, *rest in rows]
+        f"SELECT state, count() FROM batch WHERE state IN {_KEPT}"
+        " AND EXISTS (SELECT 1 FROM frame WHERE batch = number) GROUP BY state"
+    )
+    return dict.fromkeys(KEPT, 0) | {BatchState(state): count for state, count in rows}
 
 
 def kept_bytes(db: sqlite3.Connection) -> int:
@@ -284,19 +300,24 @@ def kept_bytes(db: sqlite3.Connection) -> int:
 
 def make_room(db: sqlite3.Connection, size: int, max_bytes: int) -> int:
     """Drop the oldest kept batches whose senders do not wait, until there is room; return their number."""
-    dropped = 0
-    while size + kept_bytes(db) > max_bytes:
+    lacking, dropped = size + kept_bytes(db) - max_bytes, 0
+    while lacking > 0:
         oldest = db.execute(
-            "SELECT min(number) FROM batch WHERE state IN (?, ?)", (BatchState.ENDED, BatchState.TOO_OLD)
-        ).fetchone()
-        if oldest[0] is None:
+            f"SELECT number, bytes FROM batch WHERE state IN {_ENDED} ORDER BY number LIMIT ?",
+            (_DROPPED_AT_ONCE,),
+        ).fetchall()
+        if not oldest:
             break
-        db.execute(
-            "UPDATE batch SET state = iif(state = ?, ?, ?) WHERE number = ?",
-            (BatchState.TOO_OLD, BatchState.TOO_OLD_GONE, BatchState.DROPPED, *oldest),
-        )
-        db.execute("UPDATE frame SET body = NULL, given_ids = NULL WHERE batch = ?", oldest)
-        dropped += 1
+        for number, its_bytes in oldest:
+            db.execute(
+                "UPDATE batch SET state = iif(state = ?, ?, ?) WHERE number = ?",
+                (BatchState.TOO_OLD, BatchState.TOO_OLD_GONE, BatchState.DROPPED, number),
+            )
+            db.execute("UPDATE frame SET body = NULL, given_ids = NULL WHERE batch = ?", (number,))
+            dropped += 1
+            lacking -= its_bytes
+            if lacking <= 0:
+                break
     return dropped
 
 

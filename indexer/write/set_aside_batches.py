@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol
 
 from indexer.clickhouse.faults import Fault
 from indexer.write.accepted_frame import AcceptedFrame
+from indexer.write.batch_pages import next_waiting
 from indexer.write.batch_state import BatchState, KeptBatch
 from indexer.write.damaged_batches import DAMAGED, DamagedBatches
 from indexer.write.journal import DamagedFramesError, Journal, JournalError
@@ -99,9 +100,14 @@ class SetAsideBatches:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def listing(self) -> list[KeptBatch]:
-        """Return the set-aside and ended batches. Raises JournalError."""
+        """Return set-aside and ended batches, the oldest first. Raises JournalError."""
         kept: list[KeptBatch] = await self._in_thread(self._journal.kept)
         return kept
+
+    async def count(self) -> Mapping[BatchState, int]:
+        """Return how many there are, by state. Raises JournalError."""
+        counted: Mapping[BatchState, int] = await self._in_thread(self._journal.count_kept)
+        return counted
 
     async def units(self, token: str) -> list[AcceptedFrame]:
         """Return the frames of such a batch; none without such a batch. Raises JournalError."""
@@ -144,7 +150,7 @@ class SetAsideBatches:
 
     async def _waiting(self) -> bool:
         try:
-            return any(kept.state is BatchState.ASIDE for kept in await self.listing())
+            return (await self.count())[BatchState.ASIDE] > 0
         except JournalError:
             return True
 
@@ -152,15 +158,15 @@ class SetAsideBatches:
         """Try each batch once; return whether any was stored, None where none waits. Raises JournalError."""
         if kept_batches := await self._in_thread(self._journal.keep_overtaken, self._now_ms()):
             log.error("event=batches_kept count=%d hint=meterhouse set-aside list", kept_batches)
-        waiting = [kept for kept in await self.listing() if kept.state is BatchState.ASIDE]
-        stored = False
-        for kept in waiting:
-            async with self._turn:
-                failed = await self._try(kept.token)
-            stored = stored or failed is None
-            if failed is not None and not failed.of_one_batch:
-                break  # the others would fail the same way
-        return stored if waiting else None
+        last, after, stored = await self._in_thread(self._journal.highest_batch), 0, None
+        while waiting := await self._in_thread(next_waiting, self._journal, after, last):
+            for after, token in waiting:  # noqa: B007  # the last one is where the next page begins
+                async with self._turn:
+                    failed = await self._try(token)
+                stored = bool(stored) or failed is None
+                if failed is not None and not failed.of_one_batch:
+                    return stored  # the others would fail the same way
+        return stored
 
     async def _try(self, token: str, *, asked: bool = False) -> FailedAttempt | None:
         try:

@@ -183,7 +183,7 @@ class SubscriptionEvaluator:
     async def _forget(self, ahead: Sequence[SentTick]) -> None:
         """Let the indexer forget ticks; where it cannot, these keep their results for now."""
         for at in range(0, len(ahead), _IDS):
-            some = ahead[at : at + _IDS]
+            some = list(ahead[at : at + _IDS])
             try:
                 await self._blocking(partial(self.write, SubscriptionWrites(ahead=some)))
             except QueryError as e:

@@ -10,11 +10,56 @@ from unittest.mock import Mock
 
 import pytest
 
-from indexer.write import set_aside_batches
+from indexer.clickhouse.faults import Fault
+from indexer.write import batch_pages, set_aside_batches
 from indexer.write.accepted_frame import AcceptedFrame
+from indexer.write.batch_state import BatchState
 from indexer.write.journal import Journal
 from indexer.write.set_aside_batches import FailedAttempt, SetAsideBatches
 from tests.support.frames import counter_frame, unit
+
+
+async def here(call: Callable[..., Any], *args: object) -> Any:
+    return call(*args)
+
+
+async def test_a_round_tries_the_batches_of_all_pages_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that are set aside meanwhile come in the next round: a round ends."""
+    monkeypatch.setattr(batch_pages, "_PAGE", 2)
+    journal = Journal(tmp_path / "journal", max_identities=100, max_age_ms=10**12, max_aside_bytes=1 << 20)
+    tries: list[str] = []
+
+    def aside(token: str, sequence: int) -> None:
+        journal.begin(token, [unit(counter_frame({"a": 1.0}, 0, sequence=sequence))], 0)
+        assert journal.set_aside(token, 0, "refused")
+
+    async def attempt(token: str, units: Sequence[AcceptedFrame]) -> FailedAttempt | None:
+        assert units
+        tries.append(token)
+        if len(tries) < 20:
+            aside(f"new{len(tries)}", 100 + len(tries))
+        if token != "t1":
+            journal.finish(token, 0)
+            return None
+        return FailedAttempt("refused", Fault.STATEMENT)
+
+    for number in range(5):
+        aside(f"t{number}", number)
+    batches = SetAsideBatches(journal, here, attempt, lambda: 0, Mock())
+    assert await batches._round()
+    assert tries == [f"t{number}" for number in range(5)]
+    assert await batches._round()
+    assert tries[5:] == ["t1", *(f"new{number}" for number in range(1, 6))]
+    assert (await batches.count())[BatchState.ASIDE] == 7
+    assert not await SetAsideBatches(journal, here, refused, lambda: 0, Mock())._round()
+    journal.close()
+
+
+async def refused(token: str, units: Sequence[AcceptedFrame]) -> FailedAttempt | None:
+    del token, units
+    return FailedAttempt("away", None)
 
 
 async def test_a_mistake_with_a_batch_ends_no_retries(
@@ -34,9 +79,6 @@ async def test_a_mistake_with_a_batch_ends_no_retries(
             raise ZeroDivisionError
         journal.finish(token, 0)
         return None
-
-    async def here(call: Callable[..., Any], *args: object) -> Any:
-        return call(*args)
 
     over = asyncio.Event()
     batches = SetAsideBatches(journal, here, attempt, lambda: 0, Mock(), over.set)

@@ -8,6 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from indexer.cli.set_aside import _text
+from indexer.receive.set_aside_http import listed
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.journal import BatchState, Journal, JournalError
 from indexer.write.journal_rows import VERSION
@@ -160,6 +162,32 @@ def test_an_ended_frame_leaves_its_batch_and_makes_room_when_needed(tmp_path: Pa
     assert [k.token for k in journal.kept()] == ["t"]
     assert journal.state(bad.identity) is BatchState.DROPPED
     assert journal.dropped_ended == 1
+    journal.close()
+
+
+def test_room_is_made_at_once_and_the_list_is_bounded(tmp_path: Path) -> None:
+    """A look at all kept batches for each that is dropped, or lists of them all, would hold senders up."""
+    *many, last = units(40)
+    size = sum(len(u.body) for u in many)
+    journal = make(tmp_path, aside_bytes=size)
+    journal.begin("t", many, 1)
+    journal.end("t", many[:35], 2, "refused")
+    assert journal.set_aside("t", 3, "waits")
+    assert journal.count_kept() == {BatchState.ENDED: 35, BatchState.ASIDE: 1, BatchState.TOO_OLD: 0}
+    shown = journal.kept(3)
+    assert [kept.state for kept in shown] == [BatchState.ENDED] * 3, "what only a person ends goes first"
+    assert shown == [kept for kept in journal.kept() if kept.state is BatchState.ENDED][:3]
+    document = listed(shown, journal.count_kept())
+    assert _text("list", document).splitlines()[4:] == ["and 33 later ones"]
+    assert [kept.frames for kept in journal.kept() if kept.state is BatchState.ASIDE] == [4]
+    big = replace(last, body=b"b" * (size // 2))
+    journal.begin("big", [big], 4)
+    statements: list[str] = []
+    journal._db.set_trace_callback(statements.append)
+    assert journal.set_aside("big", 5)
+    journal._db.set_trace_callback(None)
+    assert sum("sum(bytes)" in one for one in statements) == 2
+    assert journal.dropped_ended == 35 - journal.count_kept()[BatchState.ENDED] > 10
     journal.close()
 
 
