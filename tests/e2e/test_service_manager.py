@@ -42,7 +42,7 @@ class Manager:
         wait_for(came, message, START_S)
 
     def drain(self) -> None:
-        """Drop all messages until now: ten that nobody reads fill the socket, and no further one is sent."""
+        """Drop all messages until now: ten unread ones fill the socket, and no further one is sent."""
         self._sock.setblocking(False)
         try:
             while self._sock.recv(4096):

@@ -60,7 +60,7 @@ def urls(services: Both) -> list[str]:
 
 
 async def statuses(services: Both, context: ssl.SSLContext) -> list[int | str]:
-    """Return the answers of both to a client; the error's text where there is no answer."""
+    """Return the answers of both to a client; the error's text instead of an answer."""
     found: list[int | str] = []
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
         for url in urls(services):

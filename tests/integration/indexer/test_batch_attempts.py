@@ -1,4 +1,4 @@
-"""One attempt to write a batch: the order of its steps, and what a failure leaves behind for the next one."""
+"""One attempt to write a batch: the order of its steps, and the state after a failure, for the next one."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Inserts(MemoryInserter):
 
 
 class Attempts:
-    """The attempts of an indexer; with `bits` others write, too. `divided`: what left the batches."""
+    """The attempts of an indexer; with `bits` others write, too. `divided`: frames that left the batches."""
 
     def __init__(
         self,
@@ -199,7 +199,7 @@ async def test_a_batch_waits_for_a_deletion_of_its_org(tmp_path: Path) -> None:
 async def test_frames_of_another_indexer_leave_once(
     tmp_path: Path, fails: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A failed attempt tells them, and the next one does not claim what is left again."""
+    """A failed attempt tells them, and the next one does not claim the rest again."""
     bits = MemoryBits()
     FrameClaims(bits).announce("other", [replace(ONE, hop=1)])
     errors = [failure(Fault.BUSY)] if fails == "store" else []

@@ -140,7 +140,7 @@ async def test_a_refused_frame_is_told_so_and_the_others_are_stored(tmp_path: Pa
 
 
 async def test_a_batch_of_an_earlier_run_goes_on_without_its_refused_frame(tmp_path: Path) -> None:
-    """Also where there is no room to set it aside."""
+    """Also where the room to set it aside is used up."""
     it = Writing(tmp_path, aside_bytes=0)
     it.journal.begin("t", [frame(1), frame(2)], 0)
     it.inserter.errors, it.inserter.bad = [failure(Fault.BYTES)], [frame(2)]
@@ -241,7 +241,7 @@ async def test_a_writer_that_stops_writes_what_it_has_and_takes_no_more(tmp_path
 
 
 async def test_frames_that_others_have_are_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A released one that nobody has is a batch of its own: it may have to wait."""
+    """A released one without an owner is a batch of its own: it may have to wait."""
     bits = MemoryBits()
     FrameClaims(bits).announce("other", [replace(frame(1), hop=2)])
     it = Writing(tmp_path, bits=bits)
