@@ -126,7 +126,7 @@ class SimulatedAgent:
         self._sequence += 1
         made_ms = time.time_ns() // 1_000_000
         frame = make_frame(
-            _rows(self.name, self._series, bucket_s, self._sequence * self._series),
+            rows_of_agent(self.name, self._series, bucket_s, self._sequence * self._series),
             agent=self.name,
             epoch=self._sender.epoch,
             sequence=self._sequence,
@@ -149,7 +149,7 @@ def _hash(member: int) -> int:
     return member * 0x9E37_79B9_7F4A_7C15 % (1 << 64)
 
 
-def _rows(agent: str, series: int, bucket_s: int, member: int) -> FrameRows:
+def rows_of_agent(agent: str, series: int, bucket_s: int, member: int) -> FrameRows:
     """Return a row of each type and series; sets have members of their own, from `member` on."""
     tags = [{"agent": agent, "k": str(k)} for k in range(series)]
     return FrameRows(
