@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import gc
 import importlib
 import os
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Final
 
 #: name -> (module, description, the extra of the distribution that it needs)
@@ -98,7 +100,7 @@ def _run(argv: Sequence[str] | None) -> int:
         parser.error(_unknown(name))
     module, _, extra = COMMANDS[name]
     try:
-        command = getattr(importlib.import_module(module), name.replace("-", "_"))
+        command = getattr(_imported(module), name.replace("-", "_"))
         code: int = command(args.arguments, *WANTS.get(name, ()))
     except ModuleNotFoundError as e:
         if (e.name or "").split(".")[0] in OURS:
@@ -108,6 +110,16 @@ def _run(argv: Sequence[str] | None) -> int:
         return 1
     sys.stdout.flush()
     return code
+
+
+def _imported(module: str) -> ModuleType:
+    """Import a module. The garbage collector need not look at modules again and again: none goes away."""
+    gc.disable()
+    try:
+        return importlib.import_module(module)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def version() -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections import Counter as Counts
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, Literal
 
+import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from agent.runtime.program_version import program_version
@@ -20,8 +20,7 @@ _MAX_ORGS: Final = 100
 _PREFIX: Final = "meterhouse_indexer_"
 
 
-@dataclass(frozen=True, slots=True)
-class _Makers:
+class _Makers(msgspec.Struct, frozen=True):
     """Makes metrics of one registry, with the common prefix."""
 
     registry: CollectorRegistry

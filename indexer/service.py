@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from agent.config.host_port import format_host_port, parse_host_port
 from agent.wire.metadata import MetadataMessage
@@ -38,16 +38,13 @@ from indexer.metrics import Metrics
 from indexer.receive.gauges import show_agents, show_catalog, show_waiting
 from indexer.receive.intake import Intake
 from indexer.receive.limits_http import shown
-from indexer.receive.org_rates import OrgRates
+from indexer.receive.org_rates import OrgRates, open_shared_rates
 from indexer.receive.pending_requests import PendingRequests, open_pending
 from indexer.receive.readiness import Readiness
 from indexer.receive.receiver import Receiver, ReceiverParts
-from indexer.receive.shared_rates import SharedRates
 from indexer.settings import Settings
 from indexer.status import Status
-from indexer.streams.consumer import StreamConsumer
-from indexer.streams.open_consumers import open_consumers
-from indexer.streams.stream_commits import StreamCommits
+from indexer.streams.start_consumers import start_consumers
 from indexer.subscriptions.messages_of_subscriptions import SubscriptionWrites
 from indexer.subscriptions.subscription_rows import open_subscription_writer
 from indexer.tables_ready import EarlyTables, ReadyTables, look, open_settings_store, upgrade
@@ -62,6 +59,9 @@ from indexer.write.journal_writer import JournalWriter
 from indexer.write.known_frames import open_known_frames
 from indexer.write.metadata import MetadataWriter
 from indexer.write.series_limit import SeriesLimit
+
+if TYPE_CHECKING:
+    from indexer.streams.consumer import StreamConsumer
 
 T = TypeVar("T")
 
@@ -106,7 +106,7 @@ class IndexerService:
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="indexer-service")
         self.health = Health()
         self._readiness = Readiness(self.health)
-        self._shared_rates = SharedRates(settings.redis_url, self.rates) if settings.redis_url else None
+        self._shared_rates = open_shared_rates(settings.redis_url, self.rates)
         self._journal: Journal | None = None
         self._pending: PendingRequests | None = None
         self._strings: StringIndexer | None = None
@@ -213,12 +213,9 @@ class IndexerService:
         receiver = await self._make_receiver(tables, writing, authenticator, self._background.observer)
         self._receiver = receiver
         await self._serve(receiver, tls)
-        note = StreamCommits(store, _now_ms).add
-        self._streams = open_consumers(
-            self.settings, receiver.write_messages, note, self.metrics, self.health
+        self._streams = start_consumers(
+            self.settings, store, receiver.write_messages, self.metrics, self.health
         )
-        for stream in self._streams:
-            stream.start()
 
     async def _ready_tables(self) -> ReadyTables:
         """Return the tables of the given store, or of the settings' once it answers."""

@@ -20,10 +20,11 @@ import hmac
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import ClassVar, Final
+
+import msgspec
 
 MAX_ID: Final = 2**32 - 1
 #: The last org of a tenant: that after it has the rows of `meterhouse doctor --write`.
@@ -81,8 +82,7 @@ class EntryError(ValueError):
     """An unusable secret or grant in the settings; the text never holds the secret."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tenant:
+class Tenant(msgspec.Struct, frozen=True):
     """One project of one org, or a whole org (`project_id` None: then a label of every series)."""
 
     org_id: int
@@ -96,8 +96,7 @@ class Tenant:
         return f"{self.org_id}:{WHOLE if self.project_id is None else self.project_id}"
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(msgspec.Struct, frozen=True):
     """The tenant, rights and expiry of a credential. `tenant` None: every org."""
 
     tenant: Tenant | None
@@ -151,8 +150,7 @@ def foreign(org_id: int, project_id: int | str, grant: Grant) -> str:
     return f"org {org_id}, project {project_id}: this credential may write to {grant} alone"
 
 
-@dataclass(frozen=True, slots=True)
-class Password:
+class Password(msgspec.Struct, frozen=True):
     """A salted scrypt hash."""
 
     salt: bytes
@@ -163,8 +161,7 @@ class Password:
         return hmac.compare_digest(hash_password(password, self.salt), self.hash)
 
 
-@dataclass(frozen=True, slots=True)
-class Certificate:
+class Certificate(msgspec.Struct, frozen=True):
     """A client's certificate, verified against the CA of the listener.
 
     `name`: its common name; empty if it has none, or several.
@@ -175,8 +172,7 @@ class Certificate:
     not_after_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """A credential with its grant.
 
     It has a `digest` (of a token), `name` and `password`, or `certificate` (a common name or a fingerprint).
@@ -189,8 +185,7 @@ class Entry:
     certificate: str | bytes = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Presented:
+class Presented(msgspec.Struct, frozen=True):
     """The credential of a request: a token, or a name with a password."""
 
     token: str = ""

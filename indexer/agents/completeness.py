@@ -9,8 +9,9 @@ ended, or was silent for 30 s, delays nothing. Lines that are late by `|T` do no
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from agent.wire.frame import BUCKET_SECONDS
 
@@ -20,8 +21,7 @@ HEARD_MS: Final = 30_000
 SKEW_MS: Final = 60_000
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(msgspec.Struct, frozen=True):
     """The progress of one run of an agent, and the time it was last heard (Unix milliseconds)."""
 
     flushed_until_ms: int

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import socket
 from collections.abc import Sequence
 from functools import partial
@@ -15,7 +14,7 @@ from agent.cli.common import config_option, read_settings, report_error
 from agent.cli.log_options import AUTO_OF_SERVERS, SettingsReload, log_options, log_overrides, set_up_logs
 from agent.config.load import ConfigError
 from agent.settings import LogSettings
-from indexer.http.listening_sockets import START_WAIT_S, listen
+from indexer.http.listening_sockets import START_WAIT_S, listen_at_once
 from indexer.settings import Settings as IndexerSettings
 from indexer.startup_checks import check_start
 
@@ -49,7 +48,7 @@ def indexer(argv: Sequence[str]) -> int:
     try:
         check_start(settings.indexer)
         # Before the imports, a second of work: requests wait in the kernel instead of being refused.
-        socks = asyncio.run(listen("indexer.listen", settings.indexer.listen, START_WAIT_S))
+        socks = listen_at_once("indexer.listen", settings.indexer.listen, START_WAIT_S)
     except OSError as e:
         return report_error("indexer", e, 1)
     return _serve(settings.indexer, socks, SettingsReload(settings, read, AUTO_OF_SERVERS))
@@ -70,6 +69,9 @@ def _serve(settings: IndexerSettings, socks: list[socket.socket], reload: Settin
 
         from indexer.clickhouse.store import StoreError
         from indexer.run import run
+
+        if settings.redis_url:  # not needed otherwise
+            from indexer.receive import shared_rates  # noqa: F401
 
     try:
         uvloop.run(run(settings, socks=socks, on_reload=reload, early=early))

@@ -6,14 +6,14 @@ chunks of cells in memory follow from it. A database that exists already also ne
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 _DAY_S: Final = 86_400
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterTerm:
+class ClusterTerm(msgspec.Struct, frozen=True):
     """A coarser time before `series_id` in the sort key, so that short windows read few granules.
 
     `max_span_s`: a longer span leaves out too little of a partition for a condition on the term to pay.
@@ -29,8 +29,7 @@ class ClusterTerm:
         return f"{self.function}(timestamp)"
 
 
-@dataclass(frozen=True, slots=True)
-class Granularity:
+class Granularity(msgspec.Struct, frozen=True):
     """The spacing of one rollup's rows, and all that depends on it.
 
     `partition`: the time that a partition spans, small enough to drop in time, large enough to stay few.

@@ -11,9 +11,9 @@ Pure. Source of the layout: ClickHouse "Native" format, client revision 0.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -38,8 +38,7 @@ _TYPES: Final[Mapping[str, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Ragged:
+class Ragged(msgspec.Struct, frozen=True):
     """An Array column: row `i` holds `lengths[i]` of `values`, row after row."""
 
     lengths: AnyArray

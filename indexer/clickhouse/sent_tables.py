@@ -17,10 +17,10 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import numpy as np
 from clickhouse_connect.driver.external import ExternalData
 
@@ -32,8 +32,7 @@ _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OWN_FILES: Final = "/proc/self/fd"
 
 
-@dataclass(frozen=True, slots=True)
-class SentTable:
+class SentTable(msgspec.Struct, frozen=True):
     """Rows under a name that the statement uses. Names are ours: letters, digits and `_`."""
 
     name: str

@@ -10,14 +10,16 @@ import asyncio
 import errno
 import socket
 import time
+from collections.abc import Sequence
 from typing import Any, Final
 
 from agent.net.sockets import START_WAIT_S, address_error, split_host_port
 
-__all__ = ["START_WAIT_S", "close", "listen", "port_of"]
+__all__ = ["START_WAIT_S", "close", "listen", "listen_at_once", "port_of"]
 
 _AGAIN_S: Final = 0.1
 _BACKLOG: Final = 512
+_PASSIVE: Final[Any] = {"type": socket.SOCK_STREAM, "flags": socket.AI_PASSIVE}
 
 
 async def listen(setting: str, text: str, wait_s: float) -> list[socket.socket]:
@@ -25,24 +27,37 @@ async def listen(setting: str, text: str, wait_s: float) -> list[socket.socket]:
 
     Tries again for `wait_s` while the address is in use. Raises AddressError, which names the setting.
     """
+    loop = asyncio.get_running_loop()
     host, port = split_host_port(setting, text)
     deadline_s = time.monotonic() + wait_s
     while True:
         try:
-            return await _bind_all(host, port)
+            return _bind_all(await loop.getaddrinfo(host or None, port, **_PASSIVE))
         except OSError as e:
-            if e.errno != errno.EADDRINUSE or time.monotonic() >= deadline_s:
-                raise address_error(setting, text, e) from None
+            _check_waits(setting, text, e, deadline_s)
         await asyncio.sleep(_AGAIN_S)
 
 
-async def _bind_all(host: str, port: int) -> list[socket.socket]:
-    found = await asyncio.get_running_loop().getaddrinfo(
-        host or None,
-        port,
-        type=socket.SOCK_STREAM,
-        flags=socket.AI_PASSIVE,
-    )
+def listen_at_once(setting: str, text: str, wait_s: float) -> list[socket.socket]:
+    """Return the sockets of `listen` without an event loop, which a start has only later; blocks."""
+    host, port = split_host_port(setting, text)
+    deadline_s = time.monotonic() + wait_s
+    while True:
+        try:
+            return _bind_all(socket.getaddrinfo(host or None, port, **_PASSIVE))
+        except OSError as e:
+            _check_waits(setting, text, e, deadline_s)
+        time.sleep(_AGAIN_S)
+
+
+def _check_waits(setting: str, text: str, error: OSError, deadline_s: float) -> None:
+    """Raise AddressError unless the address may become free until the deadline."""
+    if error.errno != errno.EADDRINUSE or time.monotonic() >= deadline_s:
+        raise address_error(setting, text, error) from None
+
+
+def _bind_all(found: Sequence[tuple[Any, ...]]) -> list[socket.socket]:
+    """Return listening sockets for all addresses that were found."""
     socks: list[socket.socket] = []
     try:
         for family, _, _, _, address in dict.fromkeys(found):

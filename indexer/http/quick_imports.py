@@ -2,16 +2,22 @@
 
 The garbage collector looks at modules again and again, and none of them goes away: that is an eighth of the
 time. The client of aiohttp reads all certificates of the system, twice, when it is imported: a tenth. Here
-they are read when a client first needs them.
+they are read when a client first needs them. A sixth of numpy's import gives its functions their texts for
+help(), which no server shows.
 """
 
 from __future__ import annotations
 
 import gc
 import ssl
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import ModuleType
+from typing import Any, Final
+
+#: Modules of numpy that have texts for help() and nothing else.
+_HELP_TEXTS: Final = ("numpy._core._add_newdocs", "numpy._core._add_newdocs_scalars")
 
 
 class _LateContext(ssl.SSLContext):
@@ -43,6 +49,8 @@ def quick_imports() -> Iterator[None]:
         context.__class__ = _LateContext
         return context
 
+    for name in _HELP_TEXTS:
+        sys.modules.setdefault(name, ModuleType(name))
     collected = gc.isenabled()
     gc.disable()
     nothing: Any = lambda *_: None  # noqa: E731

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
+
+import msgspec
 
 from indexer.clickhouse.granularities import Granularity
 from indexer.clickhouse.retention import Retention
@@ -65,8 +66,7 @@ DETACHED: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     """A fault: its kind, place, amount and remedy. `kind` and `pair` are those of rollups."""
 
     what: FindingKind

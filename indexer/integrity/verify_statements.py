@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
+
+import msgspec
 
 from indexer.clickhouse.granularities import GRANULARITIES, Granularity
 from indexer.clickhouse.schema.metric_types import METRIC_TYPES, Kind, StateColumn
@@ -18,8 +19,7 @@ STRINGS_A_TURN: Final = 2_000_000
 _NEAR: Final = 1e-9
 
 
-@dataclass(frozen=True, slots=True)
-class RollupPair:
+class RollupPair(msgspec.Struct, frozen=True):
     """A rollup and the finer one that it is derived from."""
 
     finer: Granularity
@@ -29,8 +29,7 @@ class RollupPair:
 PAIRS: Final = tuple(RollupPair(f, c) for f, c in pairwise(GRANULARITIES))
 
 
-@dataclass(frozen=True, slots=True)
-class Quantity:
+class Quantity(msgspec.Struct, frozen=True):
     """A number that must be equal in both. `scale`: the size of the summed values; empty for exact ones."""
 
     name: str

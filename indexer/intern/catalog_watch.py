@@ -24,14 +24,16 @@ from collections import deque
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from indexer.clickhouse.schema.database_id import note_id, read_ids
 from indexer.clickhouse.schema.series_of_today import StoredSeriesOfDay
 from indexer.clickhouse.store import Store, StoreError
-from indexer.intern.cache import RedisCache
 from indexer.intern.keys import FetchType
 from indexer.intern.series import Project, SeriesRegistry
+
+if TYPE_CHECKING:
+    from indexer.intern.redis_cache import RedisCache
 
 log = logging.getLogger(__name__)
 

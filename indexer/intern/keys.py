@@ -6,9 +6,10 @@ Source of the words and the behaviour: Sentry's string indexer (KeyCollection, K
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
+
+import msgspec
 
 
 class FetchType(Enum):
@@ -28,8 +29,7 @@ class Metadata(NamedTuple):
     fetch_type: FetchType
 
 
-@dataclass(frozen=True, slots=True)
-class KeyResult:
+class KeyResult(msgspec.Struct, frozen=True):
     """The id of one string; None if it has none (rate limited)."""
 
     org_id: int

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from indexer.intern.cache import RedisCache, StringCache, open_near_cache
+from typing import TYPE_CHECKING
+
+from indexer.intern.cache import StringCache, open_near_cache
+
+if TYPE_CHECKING:
+    from indexer.intern.redis_cache import RedisCache
 
 
 class StringCaches:
@@ -11,7 +16,7 @@ class StringCaches:
     def __init__(self, max_entries: int, redis_url: str) -> None:
         self._max_entries = max_entries
         self.near = open_near_cache(max_entries)
-        self.redis = RedisCache(redis_url, "ingest") if redis_url else None
+        self.redis = _open(redis_url) if redis_url else None
 
     def all(self) -> list[StringCache]:
         """Return the caches in the order in which they are asked."""
@@ -27,3 +32,10 @@ class StringCaches:
         """Close the connections of Redis. Twice does nothing."""
         if self.redis is not None:
             self.redis.close()
+
+
+def _open(url: str) -> RedisCache:
+    """Return the shared cache; the client of Redis is imported only here, for settings that name one."""
+    from indexer.intern.redis_cache import RedisCache
+
+    return RedisCache(url, "ingest")

@@ -5,18 +5,20 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from itertools import islice
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from indexer.agents.heartbeats import HeartbeatWriter
 from indexer.agents.registry import AgentRegistry
-from indexer.intern.cache import RedisCache
 from indexer.intern.series import SeriesRegistry
 from indexer.intern.string_indexer import StringIndexer
 from indexer.metrics import Metrics
-from indexer.receive.shared_rates import SharedRates
 from indexer.write.health import Health, Part
 from indexer.write.journal import KEPT, Journal, JournalError
 from indexer.write.writer import Writer
+
+if TYPE_CHECKING:
+    from indexer.intern.redis_cache import RedisCache
+    from indexer.receive.shared_rates import SharedRates
 
 #: Agents whose age /metrics shows; /status lists all.
 _SHOWN_AGENTS: Final = 1_000

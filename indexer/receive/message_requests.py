@@ -17,8 +17,9 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from indexer.access.grants import Grant
 from indexer.receive.messages import MessagesError, Parsed
@@ -33,8 +34,7 @@ from indexer.write.journal_rows import KnownRequest
 _MAX_KEYS: Final = 100_000
 
 
-@dataclass(slots=True)
-class _UsedKey:
+class _UsedKey(msgspec.Struct):
     """A key that was used. `begun`: a frame of it may be stored. `running`: requests under it now."""
 
     request: KnownRequest

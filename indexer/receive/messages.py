@@ -57,8 +57,7 @@ class MessagesError(ValueError):
     """The request as a whole is unreadable."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
+class Rejection(msgspec.Struct, frozen=True):
     """A rejected message: its position in the request (from 0), and why."""
 
     position: int

@@ -12,9 +12,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from math import ceil
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from indexer.settings import Limits
+
+if TYPE_CHECKING:
+    from indexer.receive.shared_rates import SharedRates
 
 Rated = Literal["rows", "strings"]
 
@@ -119,3 +122,12 @@ class OrgRates:
     def _forget_full(self, now_s: float) -> None:
         if len(self._buckets) >= _MAX_BUCKETS:
             self._buckets = {k: b for k, b in self._buckets.items() if not b.full(now_s)}
+
+
+def open_shared_rates(url: str, rates: OrgRates) -> SharedRates | None:
+    """Return the exchange of rates by a Redis; None without one, and then its client is not imported."""
+    if not url:
+        return None
+    from indexer.receive.shared_rates import SharedRates
+
+    return SharedRates(url, rates)

@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -72,8 +72,7 @@ STATUS: Final = "/status"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-@dataclass(frozen=True, slots=True)
-class ReceiverParts:
+class ReceiverParts(msgspec.Struct, frozen=True):
     """The parts of the indexer that requests reach, besides the way to the writer.
 
     `ready` returns the problems by part; `refresh` updates the gauges; `describe` writes metadata and returns

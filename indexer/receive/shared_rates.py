@@ -13,9 +13,9 @@ import time
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+import msgspec
 from redis.exceptions import ResponseError
 
 from indexer.intern.redis_client import open_redis
@@ -39,8 +39,7 @@ class _Key(NamedTuple):
     org_id: int
 
 
-@dataclass(slots=True)
-class _Shared:
+class _Shared(msgspec.Struct):
     """The charges of a minute: `mine`, those of them that are `there`, in Redis, and those of `others`."""
 
     mine: int = 0

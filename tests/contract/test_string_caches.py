@@ -14,16 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indexer._native.id_table import NativeCache
-from indexer.intern.cache import (
-    LruCache,
-    NearCache,
-    RedisCache,
-    StringCache,
-    make_cache_key,
-    open_near_cache,
-)
+from indexer.intern.cache import LruCache, NearCache, StringCache, open_near_cache
 from indexer.intern.id_store import MemoryIdStore
 from indexer.intern.keys import FetchType
+from indexer.intern.redis_cache import RedisCache, make_cache_key
 from indexer.intern.string_indexer import StringIndexer
 from tests.support.redis_server import RedisServer
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,19 +15,46 @@ import meterhouse
 SERVERS = ("aiohttp", "chdb", "clickhouse_connect", "numpy", "re2", "redis", "uvloop")
 
 
-@pytest.mark.parametrize("command", ["agent", "backfill", "check-config", "demo", "query", "explain"])
+#: Modules that an indexer without Redis and streams does not need: a restart is an outage, and most of it is
+#: imports.
+UNUSED = (
+    "chdb", "confluent_kafka", "indexer.diagnosis", "indexer.intern.redis_cache", "indexer.streams.consumer",
+    "pandas", "pyarrow", "redis", "shim",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "command", ["agent", "backfill", "check-config", "demo", "explain", "indexer", "query"]
+)
 def test_light_commands_load_no_server_library(command: str) -> None:
+    """The indexer's own module, too: it listens before all others are imported."""
+    assert loaded(meterhouse.COMMANDS[command][0], among=SERVERS) == []
+
+
+def test_a_start_of_the_indexer_imports_nothing_that_it_does_not_need() -> None:
+    assert loaded("indexer.tables_ready", "indexer.write.journal_file", "indexer.run", among=UNUSED) == []
+
+
+def loaded(*names: str, among: Sequence[str]) -> list[str]:
+    """Return which modules of `among` the import of `names` loads, in a process of its own."""
     script = (
-        "import sys, importlib, meterhouse\n"
-        f"importlib.import_module(meterhouse.COMMANDS[{command!r}][0])\n"
-        f"found = [m for m in {SERVERS!r} if m in sys.modules]\n"
-        "sys.exit(f'loaded {found}' if found else 0)"
+        "import importlib, sys\n"
+        f"for name in {names!r}: importlib.import_module(name)\n"
+        f"print(*(name for name in {among!r} if name in sys.modules))"
     )
     root = Path(meterhouse.__file__).parent
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_a_command_leaves_the_garbage_collector_on(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        meterhouse.main(["indexer", "--help"])
+    assert "usage: meterhouse indexer" in capsys.readouterr().out
+    assert gc.isenabled()
 
 
 def test_query_names_the_server_it_cannot_reach(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,9 +6,11 @@ import asyncio
 import gc
 import os
 import ssl
+import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from aiohttp import web
 
@@ -63,6 +65,18 @@ async def test_a_client_verifies_by_the_certificates_of_the_system(tmp_path: Pat
             assert (process.returncode, out.decode().split()) == (0, [expected] * 2)
     finally:
         await runner.cleanup()
+
+
+def test_numpy_comes_without_its_texts_for_help() -> None:
+    program = (
+        "from indexer.http.quick_imports import quick_imports\n"
+        "with quick_imports(): import numpy as np\n"
+        "print(np.arange(5).sum(), np.ndarray.sum.__doc__)"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    out = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, check=True).stdout
+    assert out.split() == [b"10", b"None"]
+    assert np.ndarray.sum.__doc__  # elsewhere it has them
 
 
 def test_afterwards_all_is_as_before() -> None:

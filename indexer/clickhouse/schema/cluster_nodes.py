@@ -7,8 +7,9 @@ REMOTE and CREATE TEMPORARY TABLE for it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from indexer.clickhouse.schema.ddl import DdlStatement
 from indexer.clickhouse.sql_quoting import quote_name
@@ -21,8 +22,7 @@ _NO_COLUMN: Final = frozenset({16, 47})
 _SKIP: Final = "SETTINGS skip_unavailable_shards = 1"
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterNode:
+class ClusterNode(msgspec.Struct, frozen=True):
     """A node that answers: `columns` by table or view. `alp`: it knows the codec ALP."""
 
     host: str
@@ -37,8 +37,7 @@ class ClusterNode:
         return statement.column in self.columns.get(statement.table, frozenset())
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterNodes:
+class ClusterNodes(msgspec.Struct, frozen=True):
     """The nodes that answer, and how many do not."""
 
     nodes: Sequence[ClusterNode]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Literal
+
+import msgspec
 
 #: The ClickHouse aggregate function by which values of a column merge.
 Merge = Literal["any", "groupBitOr", "max", "min", "sum", "sumMap", "uniqCombined64"]
@@ -14,8 +15,7 @@ FLOAT: Final = "FLOAT"
 ID: Final = "ZSTD(1)"
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(msgspec.Struct, frozen=True):
     """A stored column. `type` is the type of its values; `merge`: how rows of one key merge."""
 
     name: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from indexer.clickhouse.sql_quoting import quote_name
 
@@ -16,8 +17,7 @@ _CREATE: Final = re.compile(rf"CREATE ((?:MATERIALIZED )?VIEW|TABLE) {_NAME}\.{_
 _DEFINER: Final = re.compile(r" DEFINER = (?:`(?:[^`\\]|\\.)*`|\S+) SQL SECURITY \w+(?= AS )")
 
 
-@dataclass(frozen=True, slots=True)
-class DdlStatement:
+class DdlStatement(msgspec.Struct, frozen=True):
     """A statement. `table` is the table or view that it makes, or gives `column`; else it is empty.
 
     Those with a `table` are idempotent, and not needed where a node has the table or column.

@@ -9,9 +9,10 @@ then every indexer has read it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
+
+import msgspec
 
 from indexer.clickhouse.granularities import GRANULARITIES
 from indexer.clickhouse.retention import Retention
@@ -30,8 +31,7 @@ _DAY_S: Final = 86_400
 _COLUMNS: Final = ", ".join(f"days_{g.name}" for g in GRANULARITIES)
 
 
-@dataclass(frozen=True, slots=True)
-class Era:
+class Era(msgspec.Struct, frozen=True):
     """The retention of frames created from a time on, and the steps that theirs is rounded up to."""
 
     since_ms: int

@@ -6,8 +6,9 @@ One record per type; tables, views, frames' columns and readers ask the record. 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, Literal, cast
+
+import msgspec
 
 from indexer.clickhouse.schema.columns import FLOAT, Column
 
@@ -25,8 +26,7 @@ _DTYPES: Final[Mapping[str, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class InputColumn:
+class InputColumn(msgspec.Struct, frozen=True):
     """A column of a frame and of the input table. `length`: the frame's column of an array's lengths."""
 
     name: str
@@ -39,15 +39,13 @@ class InputColumn:
         return _DTYPES[self.type]
 
 
-@dataclass(frozen=True, slots=True)
-class StateColumn(Column):
+class StateColumn(Column, frozen=True):
     """A stored column of a rollup. `source`: its SQL over input columns; empty: the one of its name."""
 
     source: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class MetricType:
+class MetricType(msgspec.Struct, frozen=True):
     """One metric type. `kind` names its tables; `number` and `name` are those of the column `type`.
 
     The number is also mixed into series ids, so it never changes.

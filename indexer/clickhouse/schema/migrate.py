@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
+
+import msgspec
 
 from agent.runtime.program_version import program_version
 from indexer.clickhouse.granularities import GRANULARITIES
@@ -61,8 +63,7 @@ SCOPED_IDENTITIES: Final = 4
 STORED_IDENTITIES: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Migration:
+class Migration(msgspec.Struct, frozen=True):
     """A numbered change of the schema."""
 
     version: int

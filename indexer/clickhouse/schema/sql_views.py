@@ -5,16 +5,16 @@ No part of Meterhouse reads them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from indexer.clickhouse.granularities import GRANULARITIES
 
 _FINEST: Final = min(GRANULARITIES, key=lambda g: g.seconds)
 
 
-@dataclass(frozen=True, slots=True)
-class SqlSelect:
+class SqlSelect(msgspec.Struct, frozen=True):
     """A SELECT of a view: it reads `source`, on a cluster all of its shards."""
 
     source: str
@@ -23,8 +23,7 @@ class SqlSelect:
     group_by: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class SqlView:
+class SqlView(msgspec.Struct, frozen=True):
     """A view: the rows of all its parts."""
 
     name: str

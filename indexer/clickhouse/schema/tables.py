@@ -14,8 +14,9 @@ Pure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Literal
+
+import msgspec
 
 from indexer.clickhouse.granularities import GRANULARITIES, Granularity
 from indexer.clickhouse.retention import Retention
@@ -27,8 +28,7 @@ DEDUPLICATION_WINDOW: Final = 100_000
 DEDUPLICATION_WINDOW_S: Final = 7 * 86_400
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(msgspec.Struct, frozen=True):
     """One table. `engine` is Null or a MergeTree kind without its Replicated prefix."""
 
     name: str
@@ -44,8 +44,7 @@ class Table:
     window: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(msgspec.Struct, frozen=True):
     """A materialized view: `select` over `source`, its rows into `target`."""
 
     name: str

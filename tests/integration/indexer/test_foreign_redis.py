@@ -13,9 +13,10 @@ from typing import Final
 import pytest
 from redis import Redis
 
-from indexer.intern.cache import LruCache, RedisCache
+from indexer.intern.cache import LruCache
 from indexer.intern.id_store import MemoryIdStore
 from indexer.intern.ids import string_id
+from indexer.intern.redis_cache import RedisCache
 from indexer.intern.string_indexer import StringIndexer
 from indexer.receive.org_rates import OrgRates
 from indexer.receive.shared_rates import SharedRates

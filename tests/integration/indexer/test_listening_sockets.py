@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from agent.net.sockets import AddressError
-from indexer.http.listening_sockets import close, listen, port_of
+from indexer.http.listening_sockets import close, listen, listen_at_once, port_of
 from tests.support.ports import free_port
 
 
@@ -30,10 +31,26 @@ def test_takes_an_address_that_comes_free() -> None:
     asyncio.run(run())
 
 
+def test_without_a_loop_takes_an_address_that_comes_free() -> None:
+    taken = socket.create_server(("127.0.0.1", free_port()))
+    text = f"127.0.0.1:{taken.getsockname()[1]}"
+    with pytest.raises(AddressError, match=rf"^indexer.listen = '{text}': Address already in use$"):
+        listen_at_once("indexer.listen", text, 0.0)
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(listen_at_once, "indexer.listen", text, 60.0)
+        taken.close()
+        socks = waiting.result()
+    with socket.create_connection(("127.0.0.1", port_of(socks))):
+        pass  # it listens before anybody serves
+    close(socks)
+
+
 @pytest.mark.parametrize("text", ["127.0.0.1", "127.0.0.1:x", "256.0.0.1:0"])
 def test_names_a_setting_that_is_no_address(text: str) -> None:
     with pytest.raises(AddressError, match=rf"^shim.listen = '{text}': "):
         asyncio.run(listen("shim.listen", text, 0.0))
+    with pytest.raises(AddressError, match=rf"^shim.listen = '{text}': "):
+        listen_at_once("shim.listen", text, 0.0)
 
 
 def test_every_address_of_a_name() -> None:
