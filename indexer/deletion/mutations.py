@@ -2,18 +2,27 @@
 
 ClickHouse deletes in the background the rows that were there when the statement came; later rows stay. A
 statement is found again by a tag in its text. It survives a restart of the server.
+
+ClickHouse tries again by itself if it fails, as it does where memory is short while others delete, too. Ended
+then, it would leave the rows in some tables and not in others. But further deletions from the table wait for
+it, those of other orgs as well.
 """
 
 from __future__ import annotations
 
+import logging
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from indexer.clickhouse.faults import Fault, fault_of
 from indexer.clickhouse.schema.render import Layout, delete_rows
 from indexer.clickhouse.sql_quoting import quote_text
 from indexer.clickhouse.store import Store, StoreError
 from indexer.deletion.deletion_request import DeletionBusyError
+
+log = logging.getLogger(__name__)
 
 #: Seconds between two looks whether the rows are gone: the first, and the longest.
 _FIRST_LOOK_S: Final = 0.005
@@ -26,6 +35,9 @@ _ON_CLUSTER: Final[Mapping[str, Any]] = {
 }
 #: Seconds after which a deletion is left to the background.
 _MAX_WAIT_S: Final = 6 * 3_600.0
+#: How long a deletion may fail for a cause that passes.
+_FAILING_S: Final = 60.0
+_CODE: Final = re.compile(r"Code: (\d+)")
 
 
 class Mutations:
@@ -36,6 +48,7 @@ class Mutations:
         self._tag = tag
         self._layout = Layout(database=store.database, cluster=store.cluster)
         self._tables: set[str] = set()
+        self._fails_since_s: float | None = None
 
     def begin(self, table: str, where: str) -> None:
         """Begin to delete the rows of a table that meet a condition."""
@@ -83,7 +96,7 @@ class Mutations:
             pause_s = min(2 * pause_s, _LONGEST_LOOK_S)
 
     def _unfinished(self) -> Sequence[str]:
-        """Return the tables with rows left to delete. Ends deletions that fail, and raises their error."""
+        """Return the tables with rows left to delete. Raises if deletions go on failing, and ends them."""
         cluster = self._store.cluster
         everywhere = f"cluster({quote_text(cluster)}, system.mutations)" if cluster else ""
         rows = self._store.rows(
@@ -92,11 +105,25 @@ class Mutations:
             " GROUP BY table",
             {"database": self._store.database, "tag": self._tag},
         )
-        for table, is_done, reason in rows:
-            if reason and not is_done:
-                self._end()
-                raise StoreError(f"{table}: rows cannot be deleted", retryable=False, detail=reason)
+        failed = [(table, reason) for table, is_done, reason in rows if reason and not is_done]
+        if not failed:
+            self._fails_since_s = None
+        for table, reason in failed:
+            self._check_passes(table, reason)
         return sorted(self._tables - {table for table, is_done, _ in rows if is_done})
+
+    def _check_passes(self, table: str, reason: str) -> None:
+        """End the deletions and raise if one fails for a cause that does not pass, or for long."""
+        found = _CODE.search(reason)
+        code = int(found[1]) if found else None
+        fault, now_s = Fault.OTHER if code is None else fault_of(code), time.monotonic()
+        if self._fails_since_s is None:
+            self._fails_since_s = now_s
+            log.warning("event=deletion_fails table=%s fault=%s code=%s", table, fault.value, code)
+        if not fault.passes or now_s - self._fails_since_s > _FAILING_S:
+            self._end()
+            text = f"{table}: rows cannot be deleted"
+            raise StoreError(text, retryable=fault.passes, code=code, fault=fault, detail=reason)
 
     def _end(self) -> None:
         self._store.command(
