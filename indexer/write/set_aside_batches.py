@@ -172,7 +172,8 @@ class SetAsideBatches:
         try:
             units = await self._units(token, asked=asked)
         except JournalError as e:  # others may be whole
-            log.warning("event=aside_not_read token=%s error=%s", token, e)
+            if not isinstance(e, DamagedFramesError):  # it was told when it was found
+                log.warning("event=aside_not_read token=%s error=%s", token, e)
             return FailedAttempt(f"{DAMAGED}: drop it", Fault.DAMAGED)
         if not units:
             return None  # stored, dropped or ended meanwhile

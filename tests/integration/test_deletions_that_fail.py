@@ -32,7 +32,7 @@ def store(migrated_dsn: str) -> Iterator[Store]:
 
 
 def begun(store: Store) -> Mutations:
-    """Begin to delete when there is no room any more."""
+    """Begin to delete, and take the room away."""
     found = Mutations(store, "tag")
     store.command(f"SYSTEM STOP MERGES {TABLE}")
     has_room = f"(SELECT count() FROM {store.database}.room)"

@@ -176,6 +176,23 @@ def test_a_retry_of_a_batch_tells_whether_it_is_over(world: World) -> None:
     assert world.kept() == []
 
 
+def test_a_batch_that_waits_is_told_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """Not in each round: there may be thousands."""
+
+    async def here(call: Callable[..., Any], *args: object) -> Any:
+        return call(*args)
+
+    async def attempt(token: str, units: Sequence[AcceptedFrame]) -> None:
+        raise AssertionError((token, units))
+
+    world.damaged.unfinished(AT_MS)
+    aside = SetAsideBatches(world.journal, here, attempt, lambda: AT_MS, world.damaged)
+    for _ in range(3):
+        assert asyncio.run(aside._round()) is False
+    assert caplog.text.count("event=batch_damaged") == 1
+    assert "event=aside_not_read" not in caplog.text
+
+
 def test_a_person_need_not_wait(world: World) -> None:
     world.damaged.unfinished(AT_MS)
     assert world.rest(asked=True) == [FIRST, THIRD]
