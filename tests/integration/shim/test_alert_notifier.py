@@ -317,12 +317,14 @@ async def test_what_is_queued_while_a_receiver_is_away_arrives_once(receiver: We
 async def test_stopping_sends_the_queue_and_counts_the_rest(
     receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alert_notifier, "DRAIN_S", 2.0)
-    hanging = f"{receiver.url}/hang"
-    of = AlertmanagerSettings(urls=[receiver.url, hanging])
-    async with notifier(of) as (made, metrics):
+    monkeypatch.setattr(alert_notifier, "DRAIN_S", 120.0)
+    async with notifier(AlertmanagerSettings(urls=[receiver.url])) as (made, _):
         await made.send(TENANT, [notice()])
     assert len(receiver.requests) == 1
+    monkeypatch.setattr(alert_notifier, "DRAIN_S", 0.2)
+    hanging = f"{receiver.url}/hang"
+    async with notifier(AlertmanagerSettings(urls=[hanging])) as (made, metrics):
+        await made.send(TENANT, [notice()])
     assert value(metrics, "notifications_dropped_total", receiver=hanging, reason="stopped") == 1
     assert metrics.registry.get_sample_value(LENGTH, {"receiver": hanging}) is None
 
