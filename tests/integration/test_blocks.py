@@ -434,7 +434,10 @@ def test_a_large_job_is_tried_block_by_block(p: Pipeline) -> None:
     one.filler.close()
 
 
-def test_a_stretch_that_is_written_to_all_the_time_is_filled_in_a_pause(p: Pipeline) -> None:
+def test_a_stretch_that_is_written_to_all_the_time_is_filled_in_a_pause(
+    p: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shim.read.cell_cache.filler._PAUSE_S", 120.0)  # the writer may end late
     one = Filled(p)
     [place] = one.places(1, 0)
     begun, may_end = threading.Event(), threading.Event()
