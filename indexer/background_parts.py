@@ -36,7 +36,7 @@ class BackgroundParts:
         health: Health,
     ) -> None:
         self._verify = StartupCheck(store, settings.retention, metrics)
-        self._tables = TablesWatch(store) if store.cluster is not None else None
+        self._tables = TablesWatch(store, metrics.mistake) if store.cluster is not None else None
         #: None with an embedded store: no other process could read the table.
         self.heartbeats = None if store.embedded else HeartbeatWriter(store, health.store_failed)
         self._up: UpWriter | None = None

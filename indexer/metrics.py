@@ -206,7 +206,12 @@ class Metrics:
         )
         self.heartbeat_failures = make.gauge("heartbeats_not_stored", "Heartbeats that ClickHouse refused")
         self.up_failures = make.counter("up_failures", "Writes of the series up that failed")
+        self.mistakes = make.counter("mistakes", "Mistakes of Meterhouse that a background task met", "task")
         self.last_write = make.gauge("last_write_timestamp_seconds", "When rows were last written")
+
+    def mistake(self, task: str) -> None:
+        """Count a mistake that a background task met."""
+        self.mistakes.labels(task=task).inc()
 
     def limited(self, reason: Limit, org_id: int, rows: int) -> None:
         """Count rows past a limit of an org, by consequence."""

@@ -237,7 +237,9 @@ class IndexerService:
 
     def _open_writing(self, store: Store, *, legacy: bool) -> Writing:
         """Make the string indexer and the writer over it."""
-        self._watch = CatalogWatch(store, self.registry, self._caches.redis, self._forget)
+        self._watch = CatalogWatch(
+            store, self.registry, self._caches.redis, self._forget, self.metrics.mistake
+        )
         self.health.on_back = self._watch.wake
         self._strings = StringIndexer(
             ClickHouseIdStore(store),
@@ -246,15 +248,9 @@ class IndexerService:
             on_stored=self._watch.stored,
         )
         writing = open_writing(
-            store,
-            self.settings,
-            self._strings,
-            self.registry,
-            self.metrics,
-            self.health,
-            insert_feed=self._insert_feed,
-            legacy=legacy,
-        )
+            store, self.settings, self._strings, self.registry, self.metrics, self.health,
+            insert_feed=self._insert_feed, legacy=legacy,
+        )  # fmt: skip
         self._writer, self._limit, self._journal = writing.writer, writing.limit, writing.journal
         self._deleter = open_deleter(store, self.settings, writing, self._insert_feed, self._watch.renew)
         return writing

@@ -26,6 +26,7 @@ from indexer.clickhouse.store import Store, StoreError
 from indexer.intern.series import Project
 from indexer.intern.string_indexer import StringIndexer
 from indexer.metrics import Metrics
+from indexer.periodic_task import PeriodicTask
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.errors import WriteError
 from indexer.write.writer import Writer
@@ -174,41 +175,28 @@ class UpWriter:
         self._sequence = itertools.count(1)
         self._told = set[tuple[Project, Instance]]()  # in the present 30 s
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="indexer-up")
-        self._woken = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._due_s = 0.0  # `steady_s` when the next 30 s begin
+        self._task = PeriodicTask("up", self._write, metrics.mistake, linger_s=_LINGER_S)
 
     def start(self, instance: str) -> None:
         """Start writing; `instance` is this indexer's."""
         self._instance = instance
-        self._task = asyncio.create_task(self._run(), name="indexer-up")
+        self._task.start()
 
     def wake(self) -> None:
         """Write soon: a new agent appeared."""
-        self._woken.set()
+        self._task.wake()
 
     async def stop(self) -> None:
         """Stop writing."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._task.stop()
         self._threads.shutdown()
 
-    async def _run(self) -> None:
-        while True:
-            due_s = self._steady_s() + _EVERY_S - (self._now_ms() / 1000 - _PHASE_S) % _EVERY_S
-            while self._steady_s() < due_s:
-                self._woken.clear()
-                await self._write()
-                try:
-                    async with asyncio.timeout(max(0.0, due_s - self._steady_s())):
-                        await self._woken.wait()
-                        await asyncio.sleep(_LINGER_S)
-                except TimeoutError:
-                    pass
+    async def _write(self) -> float:
+        """Write the instances that are up and were not written in these 30 s; return how long these last."""
+        if self._steady_s() >= self._due_s:
+            self._due_s = self._steady_s() + _EVERY_S - (self._now_ms() / 1000 - _PHASE_S) % _EVERY_S
             self._told.clear()
-
-    async def _write(self) -> None:
-        """Write the instances that are up and were not written in these 30 s."""
         up = {(Project(r.org_id, r.project_id), Instance(AGENT_JOB, r.agent))
               for r in self._agents.alive(self._now_ms())}  # fmt: skip
         up.add((self._project, Instance(INDEXER_JOB, self._instance)))
@@ -227,3 +215,4 @@ class UpWriter:
             except (StoreError, WriteError) as e:  # the log has the store's problem already
                 self._metrics.up_failures.inc()
                 log.debug("event=up_not_written org_id=%d project_id=%d error=%s", *project, e)
+        return max(0.0, self._due_s - self._steady_s())

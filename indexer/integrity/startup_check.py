@@ -16,6 +16,7 @@ from indexer.clickhouse.retention import Retention
 from indexer.clickhouse.store import Store, StoreError
 from indexer.integrity.verifier import Finding, FindingKind, Verifier
 from indexer.metrics import Metrics
+from indexer.periodic_task import PeriodicTask
 
 log = logging.getLogger(__name__)
 
@@ -38,21 +39,18 @@ class StartupCheck:
         self._metrics = metrics
         self._for_s = for_s
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="indexer-verify")
-        self._task: asyncio.Task[None] | None = None
+        self._task = PeriodicTask("verify", self._look, metrics.mistake, first_s=_AFTER_S)
 
     def start(self) -> None:
         """Start the check, which begins after some seconds."""
-        self._task = asyncio.create_task(self._run(), name="indexer-verify")
+        self._task.start()
 
-    async def _run(self) -> None:
-        await asyncio.sleep(_AFTER_S)
+    async def _look(self) -> None:
         await asyncio.get_running_loop().run_in_executor(self._threads, self.look)
 
     async def stop(self) -> None:
         """Give up a check that has not begun; wait for the end of one that has, as the store closes next."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._task.stop()
         await asyncio.to_thread(self._threads.shutdown)
 
     def look(self) -> None:

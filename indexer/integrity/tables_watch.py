@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final
 
 from indexer.clickhouse.schema import complete
 from indexer.clickhouse.store import Store, StoreError
+from indexer.periodic_task import PeriodicTask
 
 log = logging.getLogger(__name__)
 
@@ -22,22 +24,20 @@ _EVERY_S: Final = 60.0
 class TablesWatch:
     """Looks every `every_s` seconds from `start` on."""
 
-    def __init__(self, store: Store, every_s: float = _EVERY_S) -> None:
+    def __init__(self, store: Store, on_mistake: Callable[[str], None], every_s: float = _EVERY_S) -> None:
         self._store = store
         self._every_s = every_s
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="indexer-tables")
-        self._task: asyncio.Task[None] | None = None
+        self._task = PeriodicTask("tables", self._look, on_mistake, first_s=every_s)
         self._said = ""
 
     def start(self) -> None:
         """Start looking."""
-        self._task = asyncio.create_task(self._run(), name="indexer-tables")
+        self._task.start()
 
     async def stop(self) -> None:
         """Stop looking, after a look that runs: the store closes next."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._task.stop()
         await asyncio.to_thread(partial(self._threads.shutdown, cancel_futures=True))
 
     def look(self) -> None:
@@ -53,7 +53,6 @@ class TablesWatch:
         if count:
             log.info("event=tables_completed statements=%d", count)
 
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(self._every_s)
-            await asyncio.get_running_loop().run_in_executor(self._threads, self.look)
+    async def _look(self) -> float:
+        await asyncio.get_running_loop().run_in_executor(self._threads, self.look)
+        return self._every_s

@@ -31,6 +31,7 @@ from indexer.clickhouse.schema.series_of_today import StoredSeriesOfDay
 from indexer.clickhouse.store import Store, StoreError
 from indexer.intern.keys import FetchType
 from indexer.intern.series import Project, SeriesRegistry
+from indexer.periodic_task import PeriodicTask
 
 if TYPE_CHECKING:
     from indexer.intern.redis_cache import RedisCache
@@ -55,6 +56,7 @@ class CatalogWatch:
         registry: SeriesRegistry,
         redis: RedisCache | None,
         forget: Callable[[str], None],
+        on_mistake: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
@@ -68,8 +70,7 @@ class CatalogWatch:
         self._created: deque[tuple[int, int]] = deque(maxlen=_STRINGS)
         self._read: deque[tuple[int, int]] = deque(maxlen=_STRINGS)
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="indexer-watch")
-        self._woken = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._task = PeriodicTask("watch", self._look, on_mistake, first_s=_EVERY_S)
         self.database_id = ""
         self.resets = 0
 
@@ -85,17 +86,15 @@ class CatalogWatch:
     async def start(self) -> None:
         """Learn the database's id, check once, and continue checking. Raises StoreError."""
         await self._in_thread(self.check)
-        self._task = asyncio.create_task(self._run(), name="indexer-watch")
+        self._task.start()
 
     def wake(self) -> None:
         """Check soon: the store is back."""
-        self._woken.set()
+        self._task.wake()
 
     async def stop(self) -> None:
         """Stop checking without waiting for a running check."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._task.stop()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def check(self) -> None:
@@ -178,18 +177,12 @@ class CatalogWatch:
         )
         return int(found) < len(wanted)
 
-    async def _run(self) -> None:
-        while True:
-            self._woken.clear()
-            try:
-                async with asyncio.timeout(_EVERY_S):
-                    await self._woken.wait()
-            except TimeoutError:
-                pass
-            try:
-                await self._in_thread(self.check)
-            except StoreError as e:  # the writer reports the error
-                log.debug("event=catalog_not_checked error=%s", e)
+    async def _look(self) -> float:
+        try:
+            await self._in_thread(self.check)
+        except StoreError as e:  # the writer reports the error
+            log.debug("event=catalog_not_checked error=%s", e)
+        return _EVERY_S
 
     async def _in_thread(self, call: Callable[[], None]) -> None:
         await asyncio.get_running_loop().run_in_executor(self._threads, call)

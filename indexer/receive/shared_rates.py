@@ -8,6 +8,7 @@ sum they would refuse an org that stayed within its limit, so only the unpaid re
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import uuid
@@ -21,6 +22,8 @@ from redis.exceptions import ResponseError
 from indexer.intern.redis_client import open_redis
 from indexer.intern.redis_faults import REDIS_ERRORS, RedisFault, redis_fault
 from indexer.receive.org_rates import OrgRates, Rated
+
+log = logging.getLogger(__name__)
 
 #: Seconds between two exchanges.
 EXCHANGE_S: Final = 1.0
@@ -196,4 +199,8 @@ class SharedRates:
     def _run(self) -> None:
         done = True
         while not self._stopped.wait(EXCHANGE_S if done else _REST_S):
-            done = self.exchange()
+            try:
+                done = self.exchange()
+            except Exception:  # a mistake of ours: without the exchange each indexer allows the whole rate
+                log.exception("event=task_failed task=rates")
+                done = False

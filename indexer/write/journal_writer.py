@@ -123,7 +123,7 @@ class JournalWriter:
         self._pauses = AttemptPauses(self._in_thread, ask, self._health.store_failed)
         self.aside = SetAsideBatches(
             journal, self._in_thread, self._attempts.attempt, self._now_ms,
-            self._damaged, self._health.nothing_aside,
+            self._damaged, metrics.mistake, self._health.nothing_aside,
         )  # fmt: skip
 
     @property

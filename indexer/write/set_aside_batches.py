@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from indexer.clickhouse.faults import Fault
+from indexer.periodic_task import PeriodicTask
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.batch_pages import next_waiting
 from indexer.write.batch_state import BatchState, KeptBatch
@@ -73,6 +74,7 @@ class SetAsideBatches:
         attempt: Callable[[str, Sequence[AcceptedFrame]], Awaitable[FailedAttempt | None]],
         now_ms: Callable[[], int],
         damaged: DamagedBatches,
+        on_mistake: Callable[[str], None],
         on_empty: Callable[[], None] = lambda: None,
     ) -> None:
         self._on_empty = on_empty
@@ -81,23 +83,23 @@ class SetAsideBatches:
         self._in_thread = in_thread
         self._attempt = attempt
         self._now_ms = now_ms
-        self._woken = asyncio.Event()
         self._turn = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
+        self._pause_s = _FIRST_S
+        self._idle = False  # none waits: a batch that is set aside begins the attempts
+        self._task = PeriodicTask("aside", self._work, on_mistake, linger_s=_FIRST_S)
 
     def start(self) -> None:
         """Start the attempts."""
-        self._task = asyncio.create_task(self._run(), name="indexer-aside")
+        self._task.start()
 
     def wake(self) -> None:
         """Try soon: a batch was set aside."""
-        self._woken.set()
+        if self._idle:
+            self._task.wake()
 
     async def stop(self) -> None:
         """Stop the attempts. A batch that is being tried stays set aside; its token makes a retry safe."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._task.stop()
 
     async def listing(self) -> list[KeptBatch]:
         """Return set-aside and ended batches, the oldest first. Raises JournalError."""
@@ -128,25 +130,24 @@ class SetAsideBatches:
                 raise KeyError(token)
         log.warning("event=batch_dropped token=%s", token)
 
-    async def _run(self) -> None:
-        wait_s = _FIRST_S
-        while True:
-            try:
-                stored = await self._round()
-            except JournalError as e:
-                log.warning("event=aside_not_read error=%s", e)
-                stored = None
-            except Exception:  # a mistake of ours with one batch ends no retries
-                log.exception("event=aside_not_tried")
-                stored = False
-            if stored is None:  # none is left, or the journal fails
-                wait_s = _FIRST_S
-                self._woken.clear()
-                if not await self._waiting():
-                    self._on_empty()
-                    await self._woken.wait()
-            await asyncio.sleep(wait_s)
-            wait_s = _FIRST_S if stored else min(2 * wait_s, _LONGEST_S)
+    async def _work(self) -> float | None:
+        """Do a round; return the pause until the next one, None if no batch waits."""
+        self._idle = False
+        try:
+            stored = await self._round()
+        except JournalError as e:
+            log.warning("event=aside_not_read error=%s", e)
+            stored = None
+        if stored is None:  # none is left, or the journal fails
+            self._idle = True
+            if not await self._waiting():
+                self._on_empty()
+                self._pause_s = _FIRST_S
+                return None
+            self._idle = False
+        pause_s = self._pause_s if stored is False else _FIRST_S
+        self._pause_s = _FIRST_S if stored else min(2 * pause_s, _LONGEST_S)
+        return pause_s
 
     async def _waiting(self) -> bool:
         try:

@@ -19,13 +19,12 @@ from functools import partial
 from typing import Final, TypeVar
 
 from agent.runtime.logs import Log
-from indexer.clickhouse.store import Store, StoreError
+from indexer.clickhouse.store import Store
 from indexer.subscriptions.messages_of_subscriptions import Subscription
 from indexer.subscriptions.subscription_rows import SLACK_S, read_results_after, read_subscriptions
 from shim.metrics import ShimMetrics
-from shim.model.errors import QueryError
 from shim.settings import SubscriptionSettings
-from shim.subscriptions.result_sink import ResultSink, SinkAwayError, StoredResult
+from shim.subscriptions.result_sink import ResultSink, StoredResult
 from shim.subscriptions.subscription_leases import LEASE_KEYS, lease_key
 from shim.ticks.due_ticks import Schedule
 from shim.ticks.lease import Lease
@@ -39,7 +38,6 @@ MAX_AT_ONCE: Final = 64
 MAX_OF_ORG: Final = 8
 #: Subscriptions whose positions are asked for at once.
 _IDS: Final = 1_000
-_FAILURES: Final = (StoreError, QueryError, SinkAwayError)
 
 
 @dataclass(slots=True)
@@ -65,7 +63,7 @@ class ResultDelivery:
             while True:
                 try:
                     await self.begin()
-                except _FAILURES as e:
+                except Exception as e:  # also a mistake of ours: later turns begin
                     self._failed(e)
                 await asyncio.sleep(self.settings.every_s)
         finally:

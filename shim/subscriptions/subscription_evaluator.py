@@ -95,6 +95,9 @@ class SubscriptionEvaluator:
                 except (StoreError, QueryError) as e:
                     self.metrics.subscription_ticks.labels("delayed").inc()
                     _log.warning("event=subscriptions_not_evaluated error=%s", e)
+                except Exception:  # a mistake of ours: later ticks are evaluated
+                    self.metrics.subscription_ticks.labels("delayed").inc()
+                    _log.exception("event=subscriptions_failed")
                 await asyncio.sleep(self.settings.subscriptions.every_s)
         finally:
             if self._forgetting is not None:

@@ -17,6 +17,7 @@ from indexer.clickhouse.sql_quoting import quote_name
 from indexer.clickhouse.store import Store, open_store
 from indexer.intern.catalog_watch import CatalogWatch
 from indexer.intern.series import SeriesRegistry
+from indexer.metrics import Metrics
 from indexer.service import IndexerService
 from indexer.settings import JournalSettings, Settings
 from tests.integration.test_indexer_exactly_once import sent
@@ -191,7 +192,7 @@ def test_caches_are_made_new_each_week(chdb_dsn: str) -> None:
     migrate(store)
     made: list[str] = []
     now_s = [0.0]
-    watch = CatalogWatch(store, SeriesRegistry(100), None, made.append, lambda: now_s[0])
+    watch = CatalogWatch(store, SeriesRegistry(100), None, made.append, Metrics().mistake, lambda: now_s[0])
     for at_s in (0, 6 * 86_400, 7 * 86_400, 8 * 86_400, 14 * 86_400):
         now_s[0] = at_s
         watch.check()

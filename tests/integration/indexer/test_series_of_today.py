@@ -24,6 +24,7 @@ from indexer.intern.catalog_watch import CatalogWatch
 from indexer.intern.id_store import ClickHouseIdStore
 from indexer.intern.series import Project, SeriesRegistry
 from indexer.intern.string_indexer import StringIndexer
+from indexer.metrics import Metrics
 from indexer.service import IndexerService
 from indexer.settings import JournalSettings, Settings
 from indexer.write.inserter import Inserter
@@ -112,7 +113,7 @@ def test_series_are_learned_if_the_database_has_the_same_id(store: Store) -> Non
 
     def unknown(read: StoredSeriesOfDay) -> list[int]:
         registry = SeriesRegistry(1_000)
-        watch = CatalogWatch(store, registry, None, lambda _: registry.forget())
+        watch = CatalogWatch(store, registry, None, lambda _: registry.forget(), Metrics().mistake)
         watch.check()
         watch.learn(read)
         here = registry.unknown(Project(1, 1), DAY, ids).sum()

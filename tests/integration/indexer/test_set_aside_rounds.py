@@ -10,7 +10,9 @@ from unittest.mock import Mock
 
 import pytest
 
+from indexer import periodic_task
 from indexer.clickhouse.faults import Fault
+from indexer.metrics import Metrics
 from indexer.write import batch_pages, set_aside_batches
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.batch_state import BatchState
@@ -47,13 +49,13 @@ async def test_a_round_tries_the_batches_of_all_pages_once(
 
     for number in range(5):
         aside(f"t{number}", number)
-    batches = SetAsideBatches(journal, here, attempt, lambda: 0, Mock())
+    batches = SetAsideBatches(journal, here, attempt, lambda: 0, Mock(), Metrics().mistake)
     assert await batches._round()
     assert tries == [f"t{number}" for number in range(5)]
     assert await batches._round()
     assert tries[5:] == ["t1", *(f"new{number}" for number in range(1, 6))]
     assert (await batches.count())[BatchState.ASIDE] == 7
-    assert not await SetAsideBatches(journal, here, refused, lambda: 0, Mock())._round()
+    assert not await SetAsideBatches(journal, here, refused, lambda: 0, Mock(), Metrics().mistake)._round()
     journal.close()
 
 
@@ -67,6 +69,7 @@ async def test_a_mistake_with_a_batch_ends_no_retries(
 ) -> None:
     """The second attempt stores it; before, the task had ended until a restart."""
     monkeypatch.setattr(set_aside_batches, "_FIRST_S", 0.01)
+    monkeypatch.setattr(periodic_task, "FIRST_REST_S", 0.01)
     journal = Journal(tmp_path / "journal", max_identities=100, max_age_ms=10**12, max_aside_bytes=1 << 20)
     journal.begin("token", [unit(counter_frame({"a": 1.0}, 0))], 0)
     assert journal.set_aside("token", 0, "refused")
@@ -80,12 +83,13 @@ async def test_a_mistake_with_a_batch_ends_no_retries(
         journal.finish(token, 0)
         return None
 
-    over = asyncio.Event()
-    batches = SetAsideBatches(journal, here, attempt, lambda: 0, Mock(), over.set)
+    over, mistakes = asyncio.Event(), list[str]()
+    batches = SetAsideBatches(journal, here, attempt, lambda: 0, Mock(), mistakes.append, over.set)
     batches.start()
     async with asyncio.timeout(120):
         await over.wait()
     await batches.stop()
     journal.close()
     assert tries == ["token", "token"]
-    assert caplog.text.count("event=aside_not_tried") == 1
+    assert caplog.text.count("event=task_failed task=aside") == 1
+    assert mistakes == ["aside"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -11,6 +12,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from indexer.receive import shared_rates
 from indexer.receive.org_rates import OrgRates
 from indexer.receive.shared_rates import SharedRates
 from indexer.settings import Limits
@@ -173,3 +175,25 @@ def test_a_redis_that_hangs_changes_nothing(tmp_path: Path) -> None:
         assert not shared.exchange()
         assert rates.exceeded(1) == ("rows", 2)
         shared.stop()
+
+
+def test_a_mistake_ends_no_later_exchange(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without exchanges each indexer would let a whole rate through."""
+    calls, again = iter((True, False)), threading.Event()
+
+    def failing(_: SharedRates) -> bool:
+        if next(calls, False):
+            raise ZeroDivisionError
+        again.set()
+        return True
+
+    monkeypatch.setattr(SharedRates, "exchange", failing)
+    monkeypatch.setattr(shared_rates, "EXCHANGE_S", 0.001)
+    monkeypatch.setattr(shared_rates, "_REST_S", 0.001)
+    _, shared = indexer("redis://127.0.0.1:1/0", Clock())
+    shared.start()
+    assert again.wait(60)
+    shared.stop()
+    assert "event=task_failed task=rates" in caplog.text

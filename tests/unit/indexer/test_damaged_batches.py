@@ -164,7 +164,7 @@ def test_a_retry_of_a_batch_tells_whether_it_is_over(world: World) -> None:
     async def attempt(token: str, units: Sequence[AcceptedFrame]) -> None:
         raise AssertionError((token, units))
 
-    aside = SetAsideBatches(world.journal, here, attempt, lambda: AT_MS, world.damaged)
+    aside = SetAsideBatches(world.journal, here, attempt, lambda: AT_MS, world.damaged, world.metrics.mistake)
     for one in (FIRST, THIRD):
         damage_frame(world.path, one.identity)
     world.damaged.unfinished(AT_MS)
@@ -186,7 +186,7 @@ def test_a_batch_that_waits_is_told_once(world: World, caplog: pytest.LogCapture
         raise AssertionError((token, units))
 
     world.damaged.unfinished(AT_MS)
-    aside = SetAsideBatches(world.journal, here, attempt, lambda: AT_MS, world.damaged)
+    aside = SetAsideBatches(world.journal, here, attempt, lambda: AT_MS, world.damaged, world.metrics.mistake)
     for _ in range(3):
         assert asyncio.run(aside._round()) is False
     assert caplog.text.count("event=batch_damaged") == 1

@@ -218,7 +218,7 @@ async def test_a_damaged_batch_that_is_set_aside_holds_no_other_up(whole: Path) 
         return call(*args)
 
     damaged = DamagedBatches(journal, lambda _: (), Metrics(), Health())
-    aside = SetAsideBatches(journal, at_once, attempt, lambda: AT_MS, damaged)
+    aside = SetAsideBatches(journal, at_once, attempt, lambda: AT_MS, damaged, Metrics().mistake)
     assert await aside._round()
     assert tried == ["later 1"]
     failed = await aside.retry("aside")
