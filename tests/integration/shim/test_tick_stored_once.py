@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pytest
+
 from indexer.clickhouse.store import open_store
 from indexer.service import IndexerService
 from indexer.settings import JournalSettings, Settings
@@ -38,8 +40,11 @@ async def _here(call: Callable[[], Sequence[TickPart]]) -> Sequence[TickPart]:
     return call()
 
 
-async def test_two_shims_of_which_one_is_killed(chdb_dsn: str, tmp_path: Path) -> None:
+async def test_two_shims_of_which_one_is_killed(
+    chdb_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The first shim has 20,000 counters and dies between its requests; the second has 20,000 or 7,000."""
+    monkeypatch.setattr("indexer.receive.receiver._MEMORY_WAIT_S", 120.0)  # requests wait for each other
     store = open_store(chdb_dsn, pool=2)
     journal = JournalSettings(path=str(tmp_path / "journal.sqlite"))
     service = IndexerService(
