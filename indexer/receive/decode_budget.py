@@ -50,8 +50,9 @@ class DecodeBudget:
         async with nullcontext() if org_id is None else self._turns.turn(org_id, wait_s):
             share = self._small if size <= self._max_small_size else self._large
             size = min(size, share.max_bytes)
-            async with asyncio.timeout(wait_s):
-                await share.acquire(size)
+            if not share.take(size):
+                async with asyncio.timeout(wait_s):
+                    await share.acquire(size)
             try:
                 yield
             finally:
@@ -66,10 +67,16 @@ class _Share:
         self.reserved = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
+    def take(self, size: int) -> bool:
+        """Reserve if nothing has to be waited for; return whether that is so."""
+        if self._waiting or self.reserved + size > self.max_bytes:
+            return False
+        self.reserved += size
+        return True
+
     async def acquire(self, size: int) -> None:
         """Reserve, after earlier reservations."""
-        if not self._waiting and self.reserved + size <= self.max_bytes:
-            self.reserved += size
+        if self.take(size):
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((size, future))

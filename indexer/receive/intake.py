@@ -87,6 +87,9 @@ class Intake:
             self._rates.charge("rows", org_id, count)
 
     async def _write_all(self, units: Sequence[AcceptedFrame], groups: Sequence[Sequence[int]]) -> None:
+        if len(units) == 1:  # most requests: without a task a quarter less CPU
+            await self._write(units[0], groups[0])
+            return
         writes = (self._write(unit, of_unit) for unit, of_unit in zip(units, groups, strict=True))
         results = await asyncio.gather(*writes, return_exceptions=True)
         failures = [r for r in results if isinstance(r, BaseException)]
