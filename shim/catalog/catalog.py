@@ -142,7 +142,8 @@ class Catalog(SeriesFinder):
         unlabelled: UnlabelledSeries,
     ) -> None:
         if version is not None:
-            weight = 0 if unlabelled.ids is None else len(unlabelled.ids)
+            ids = 0 if unlabelled.ids is None else len(unlabelled.ids)
+            weight = ids + _IDS_A_SERIES * key.weight
             self._totals.put((key, most), (version, wide, unlabelled), weight)
 
     def _unlabelled(self, wide: LargeSelection, tag: str) -> UnlabelledSeries | None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import pytest
 
+from indexer.clickhouse.store import Store
+from shim.catalog import Catalog
+from shim.catalog.large_selection import LargeSelection
 from shim.catalog.refusals import Refusals
 from shim.catalog.types import Days, SelectionKey
+from shim.catalog.unlabelled_series import UnlabelledSeries
 from shim.model.errors import ExecutionError
 from shim.model.matchers import Matcher
 from shim.model.numeric_labels import _long_numbers, _short_numbers, named
 from shim.model.tenancy import Tenant
+from shim.settings import CatalogSettings, ShimSettings
 
 
 def _key(number: int, length: int) -> SelectionKey:
@@ -38,3 +45,14 @@ def test_few_long_patterns_are_remembered() -> None:
         assert named([Matcher("le", "=~", long)]) == tuple(map(float, range(1_000 + number, 2_000)))
     assert _short_numbers.cache_info().currsize == before
     assert _long_numbers.cache_info().currsize <= 16
+
+
+def test_long_look_ups_of_totals_make_room_for_each_other() -> None:
+    """Each has up to a megabyte of matchers, whether or not its ids are kept."""
+    catalog = Catalog(Mock(spec=Store), ShimSettings(catalog=CatalogSettings(cache_series=30_000)))
+    unlabelled = Mock(spec=UnlabelledSeries, ids=None)
+    for number in range(5):
+        catalog._keep_total(_key(number, 1_000_000), 0, 1, Mock(spec=LargeSelection), unlabelled)
+    assert [key.matchers for key, _ in list(catalog._totals.keys())] == [
+        _key(number, 1_000_000).matchers for number in (2, 3, 4)
+    ]
