@@ -148,7 +148,7 @@ class IndexerService:
     def subscribe(self, writes: SubscriptionWrites) -> None:
         """Store definitions, removals and results. Blocks. Raises StoreError, TooManySubscriptionsError."""
         if self._subscriptions is None:
-            raise StoreError("the indexer is not started", retryable=True)
+            raise StoreError("the indexer is not started", retryable=True, public=True)
         self._subscriptions(writes)
 
     def delete(self, asked: DeletionRequest) -> DeletionResult:

@@ -68,7 +68,7 @@ class ClientPool:
     def lend(self) -> Iterator[Client]:
         """Lend a client to this thread. Raises StoreError, also for failures inside the block."""
         if not self._clients:
-            raise StoreError("the store is closed", retryable=False)
+            raise StoreError("the store is closed", retryable=False, public=True)
         try:
             client = self._next()
             try:
@@ -132,7 +132,7 @@ class ClientPool:
                 self._clients.append(client)
                 return client
         client.close()
-        raise StoreError("the store is closed", retryable=False)
+        raise StoreError("the store is closed", retryable=False, public=True)
 
     def close(self) -> None:
         """Close every client, after the running calls. Closing twice does nothing."""

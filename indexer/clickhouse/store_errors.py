@@ -33,11 +33,12 @@ _SYNTAX_ERROR: Final = 62
 
 
 class StoreError(Exception):
-    """ClickHouse refused or could not be reached.
+    """ClickHouse refused or could not be reached, or was not asked for a reason of ours.
 
     The text is for the operator: it has address and user, never a DSN, password, path or SQL. `told` is for
-    clients. `retryable`: the same call may succeed later by itself. `code` and its `name` are ClickHouse's
-    own; None when no server answered. `detail` is its text, which may hold SQL: for debugging.
+    clients; `public`: it is the text itself, a reason of ours. `retryable`: the same call may succeed later
+    by itself. `code` and its `name` are ClickHouse's own; None when no server answered. `detail` is its text,
+    which may hold SQL: for debugging.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class StoreError(Exception):
         name: str | None = None,
         fault: Fault | None = None,
         detail: str = "",
+        public: bool = False,
     ) -> None:
         super().__init__(text)
         self.retryable = retryable
@@ -56,13 +58,14 @@ class StoreError(Exception):
         self.name = name
         self.fault = fault_of(code) if fault is None else fault
         self.detail = detail
+        self._public = public
         self.kind = ""  # of the samples whose INSERT failed; see indexer/write/inserter.py
         self.stored: tuple[str, ...] = ()  # INSERTs of the batch that did not fail
 
     @property
     def told(self) -> str:
         """The error text for a client."""
-        return public_text(self.fault, self.code, self.name)
+        return str(self) if self._public else public_text(self.fault, self.code, self.name)
 
 
 class TooLongError(StoreError):

@@ -127,7 +127,7 @@ class SubscriptionWriter:
             mutations.begin(RESULTS, where)
             mutations.wait(_DELETED_S)
         except DeletionBusyError as e:
-            raise StoreError(f"results ahead of the clock: {e}", retryable=True) from e
+            raise StoreError(f"results ahead of the clock: {e}", retryable=True, public=True) from e
         _log.warning("event=results_ahead_deleted subscriptions=%d text=a clock was ahead", len(of))
 
     def _note(self, one: Subscription, *, removed: bool) -> None:

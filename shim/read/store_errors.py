@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from indexer.clickhouse.faults import Fault, public_text
 from indexer.clickhouse.store import StoreError, TooLongError
 from shim.model.errors import Canceled, ExecutionError, InternalError, QueryError, TimedOut, Unavailable
 
@@ -22,6 +23,7 @@ _TIMEOUTS: Final = frozenset({159, 160, 209})
 _MEMORY: Final = frozenset({173, 241})
 _LIMITS: Final = frozenset({158, 191, 307, 396, 452})
 _BUSY: Final = frozenset({202, 203, 319})
+_AWAY: Final = public_text(Fault.AWAY)
 _TOO_LONG: Final = frozenset({62, 1000})
 _REFUSED_LOGIN: Final = frozenset({192, 193, 194, 516})
 _FORBIDDEN: Final = frozenset({164, 497})
@@ -52,10 +54,17 @@ def query_error(error: StoreError, tag: str = "") -> QueryError:
     return _told(error)
 
 
+def _without_code(error: StoreError) -> QueryError:
+    """Return the error of a store that is away, of a full disk, or of a reason of ours."""
+    if error.told == _AWAY:
+        return Unavailable("the store cannot be reached: try again, and check shim.dsn if it lasts")
+    return Unavailable(error.told) if error.retryable else InternalError(error.told)
+
+
 def _told(error: StoreError) -> QueryError:
     code = error.code
     if code is None:
-        return Unavailable("the store cannot be reached: try again, and check shim.dsn if it lasts")
+        return _without_code(error)
     if code in _MEMORY:
         return ExecutionError(
             f"query needs more memory than ClickHouse allows (code {code}): select fewer series or a shorter"

@@ -6,6 +6,7 @@ import logging
 
 import pytest
 
+from indexer.clickhouse.faults import Fault
 from indexer.clickhouse.store import StoreError, TooLongError
 from shim.model.errors import Canceled, ExecutionError, InternalError, QueryError, TimedOut, Unavailable
 from shim.read.store_errors import query_error
@@ -53,6 +54,28 @@ def test_what_is_no_failure_is_not_logged(
 ) -> None:
     assert type(query_error(StoreError(SECRET, retryable=True, code=code))) is kind
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (StoreError(SECRET, retryable=True, fault=Fault.FULL), Unavailable, "ClickHouse has no room"),
+        (StoreError(SECRET, retryable=True, fault=Fault.OTHER), Unavailable, "ClickHouse fails"),
+        (
+            StoreError(SECRET, retryable=False, fault=Fault.STATEMENT),
+            InternalError,
+            "take a statement",
+        ),
+        (StoreError("the store is closed", retryable=False, public=True), InternalError, "store is closed"),
+    ],
+)
+def test_only_a_store_that_is_away_cannot_be_reached(
+    error: StoreError, kind: type[QueryError], words: str
+) -> None:
+    told = query_error(error)
+    assert type(told) is kind
+    assert words in str(told)
+    assert "secret" not in str(told)
 
 
 def test_a_list_that_a_user_may_not_send() -> None:
