@@ -114,12 +114,15 @@ def _run(argv: Sequence[str] | None) -> int:
 
 def _imported(module: str) -> ModuleType:
     """Import a module. The garbage collector need not look at modules again and again: none goes away."""
+    collected = gc.isenabled()
     gc.disable()
     try:
         return importlib.import_module(module)
     finally:
-        gc.freeze()
-        gc.enable()
+        if not gc.get_freeze_count():  # once: garbage that is there now is never collected
+            gc.freeze()
+        if collected:
+            gc.enable()
 
 
 def version() -> str:

@@ -50,11 +50,27 @@ def loaded(*names: str, among: Sequence[str]) -> list[str]:
     return done.stdout.split()
 
 
-def test_a_command_leaves_the_garbage_collector_on(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("collected", [True, False])
+def test_a_command_leaves_the_garbage_collector_as_it_was(
+    collected: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_back = gc.enable if gc.isenabled() else gc.disable
+    (gc.enable if collected else gc.disable)()
+    try:
+        frozen = [_help_frozen(capsys) for _ in range(2)]
+        assert gc.isenabled() == collected
+    finally:
+        set_back()
+    assert frozen[0] > 0
+    assert frozen[1] <= frozen[0], "what is garbage at a later command would never be collected"
+
+
+def _help_frozen(capsys: pytest.CaptureFixture[str]) -> int:
+    """Print the help of a command; return how many objects are never looked at again."""
     with pytest.raises(SystemExit):
         meterhouse.main(["indexer", "--help"])
     assert "usage: meterhouse indexer" in capsys.readouterr().out
-    assert gc.isenabled()
+    return gc.get_freeze_count()
 
 
 def test_query_names_the_server_it_cannot_reach(capsys: pytest.CaptureFixture[str]) -> None:
