@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -245,3 +246,33 @@ def test_an_older_journal_says_that_all_are_lost(tmp_path: Path) -> None:
 def test_a_hop_that_is_none(hop: str) -> None:
     with pytest.raises(FrameError, match="expected a number from 0 to 9"):
         release_of({"Meterhouse-Hop": hop})
+
+
+def test_all_earlier_hops_have_to_withdraw() -> None:
+    bits = MemoryBits()
+    for hop in (0, 1):
+        FrameClaims(bits).announce(f"t{hop}", [replace(FIRST, hop=hop)])
+    latest = replace(FIRST, hop=2)
+    FrameClaims(bits).announce("t2", [latest])
+    assert FrameClaims(bits).verdicts("t2", [latest]) == {FIRST.identity: Verdict.UNDECIDED}
+    for hop in (0, 1):
+        gone = FrameClaims(bits).verdicts(f"t{hop}", [replace(FIRST, hop=hop)])
+        assert gone == {FIRST.identity: Verdict.ELSEWHERE}
+        left = FrameClaims(bits).verdicts("t2", [latest])
+        assert left == ({} if hop else {FIRST.identity: Verdict.UNDECIDED})
+
+
+def test_claims_and_withdrawals_have_tokens_of_their_own() -> None:
+    """ClickHouse drops the second block of a token."""
+    written: list[str] = []
+
+    class Tokens(MemoryBits):
+        def write(self, token: str, masks: Mapping[tuple[str, int], int]) -> None:
+            written.append(token)
+            super().write(token, masks)
+
+    bits = Tokens()
+    FrameClaims(bits).announce("t", [FIRST])
+    FrameClaims(bits).announce("other", [replace(FIRST, hop=1)])
+    FrameClaims(bits).verdicts("t", [FIRST])
+    assert len(written) == len(set(written)) == 3

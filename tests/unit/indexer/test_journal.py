@@ -364,3 +364,65 @@ def test_to_open_a_file_of_this_version_writes_nothing(tmp_path: Path) -> None:
     journal = make(tmp_path)
     assert (tmp_path / "deep" / "journal.sqlite-wal").stat().st_size == 0
     journal.close()
+
+
+def test_the_hops_of_a_frame_outlive_the_process(tmp_path: Path) -> None:
+    """Else a released frame is claimed as one that was never released, and two indexers store it."""
+    journal = make(tmp_path)
+    (plain,) = units(1)
+    journal.begin("t", [replace(plain, hop=3, lost_hops=0b001)], 0)
+    journal.note_lost_hops(plain.identity, 0b100)
+    journal.close()
+    again = make(tmp_path)
+    ((_, (found,)),) = again.unfinished()
+    assert (found.hop, found.lost_hops) == (3, 0b101)
+    again.close()
+
+
+def test_a_batch_forgets_its_own_frames_alone(tmp_path: Path) -> None:
+    journal = make(tmp_path)
+    a, b = units(2)
+    journal.begin("a", [a], 0)
+    journal.begin("b", [b], 0)
+    assert journal.leave_out("a", [a.identity, b.identity], "go", [], 1, "") == ""
+    assert (journal.state(a.identity), journal.state(b.identity)) == (None, BatchState.OPEN)
+    assert journal.stored_parts("a") == {"go"}
+    journal.close()
+
+
+def test_the_numbers_that_a_key_was_used_for(tmp_path: Path) -> None:
+    """Parts of a frame count, and keys that begin alike do not."""
+    journal = make(tmp_path)
+    names = ["m/key/1", "m/key/2/days-3", "m/key/other/4", "m/key0/5", "m/key/", "m/kex/6"]
+    frames = [replace(u, identity=n, digest=n.encode()) for u, n in zip(units(6), names, strict=True)]
+    journal.begin("t", frames, 0)
+    assert sorted(found.digest for found in journal.taken("m/key/")) == [b"m/key/1", b"m/key/2/days-3"]
+    journal.close()
+
+
+def test_a_new_file_does_not_know_since_when_it_is_complete(tmp_path: Path) -> None:
+    """It may be there in place of one that is lost; one of before that was noted has all frames."""
+    journal = make(tmp_path)
+    assert journal.complete_since_ms is None
+    journal.begin("t", units(1), 0)
+    journal.close()
+    older = make(tmp_path)
+    assert older.complete_since_ms == 0
+    older.close()
+
+
+def test_an_open_batch_that_others_pass_is_kept_for_a_person_like_those_set_aside(tmp_path: Path) -> None:
+    day = 86_400
+    many = [
+        unit(make_frame(FrameRows(counters=[("a", {}, 0, 1.0), ("a", {}, 31 * day, 1.0)]), retention_days=n))
+        for n in range(1, 1601)
+    ]
+    journal = make(tmp_path, identities=10_000)
+    for token, one in zip(("open", "passed"), units(2), strict=True):
+        journal.begin(token, [one], 0)
+        journal.note_parts(token, (), half=True)
+    journal.begin("later", many, 1)
+    assert journal.keep_overtaken(2) == 0, "the writer has an open one in hand"
+    assert journal.keep_overtaken(2, "passed") == 1
+    assert [(one.token, one.state) for one in journal.kept()] == [("passed", BatchState.TOO_OLD)]
+    journal.close()

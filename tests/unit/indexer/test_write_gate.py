@@ -51,6 +51,7 @@ def test_frames_of_a_closed_org_leave_a_batch() -> None:
         assert gated.opened() == []
         assert gated.wait_s(None) == gated.wait_s(5_000) == 0.1
     shared, alone = gated.opened()
+    assert shared.token != "t", "that one is written without them"
     assert (shared.units, alone) == ([FIRST], TakenBatch(FIRST.identity, [FIRST]))
     assert gated.wait_s(None) is None
     assert not gated.opened()
