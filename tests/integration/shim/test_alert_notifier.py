@@ -202,7 +202,7 @@ async def test_alertmanagers_of_a_file_come_and_go(receiver: WebhookReceiver, tm
         await receiver.until(lambda: len(receiver.requests) == 1)
         file.write_text("[]")
         await receiver.until(lambda: made.urls == [])
-        assert value(metrics, "alertmanagers_discovered") == 0
+        await receiver.until(lambda: value(metrics, "alertmanagers_discovered") == 0)  # after its end
 
 
 async def test_alertmanagers_of_a_name_server_come_and_go(receiver: WebhookReceiver) -> None:
