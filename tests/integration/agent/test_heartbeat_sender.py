@@ -27,8 +27,12 @@ Start = Callable[[], tuple[HeartbeatSender, Spool]]
 
 
 @pytest.fixture
-def start(indexer: FakeIndexer) -> Iterator[Start]:
-    """Start the heartbeats of an agent whose frames the test takes out of the spool by itself."""
+def start(indexer: FakeIndexer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Start the heartbeats of an agent whose frames the test takes out of the spool by itself.
+
+    None comes without news: on a busy machine a test may last longer than 12 s.
+    """
+    monkeypatch.setattr("agent.forward.heartbeat_sender._PERIOD_S", 3_600.0)
     started: list[HeartbeatSender] = []
 
     def start() -> tuple[HeartbeatSender, Spool]:

@@ -283,7 +283,7 @@ async def test_alerts_beside_one_that_fails_for_ever_are_told(receiver: WebhookR
     receiver.fails = lambda body: "00005" in str(body)
     async with notifier(AlertmanagerSettings(urls=[receiver.url])) as (made, metrics):
         await made.send(TENANT, many(8))
-        await receiver.until(lambda: len(receiver.failed) == 1)
+        await receiver.until(lambda: len(receiver.failed) >= 1)
         await made.send(TENANT, [notice(n="later")])
         await receiver.until(lambda: value(metrics, SENT, receiver=receiver.url) == 8)
     assert receiver.failed[-1][0]["labels"]["n"] == "00005"
