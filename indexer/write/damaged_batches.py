@@ -15,6 +15,7 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from typing import Final
 
 from indexer.clickhouse.store import StoreError
@@ -72,8 +73,20 @@ class DamagedBatches:
 
     def _settle_disagreeing(self, now_ms: int) -> None:
         """Let frames leave their batches of which a row disagrees with an index. Raises JournalError."""
-        with self._journal.reading() as db:
-            found = disagreeing_rows(db)
+        try:
+            with self._journal.reading() as db:
+                found = disagreeing_rows(db)
+        except JournalError as e:
+            # A page cannot be read. It may have rows of stored frames alone, which end no start.
+            with suppress(JournalError):
+                self._journal.note_complete(now_ms)
+            log.error(
+                "event=journal_damaged path=%s text=%s effect=unfinished batches are not compared with their"
+                " indexes, frames sent again are looked up in ClickHouse"
+                " hint=stop the indexer and delete the file",
+                self._journal.path, e,
+            )  # fmt: skip
+            return
         if not found:
             return
         self._journal.note_complete(now_ms)  # rows of stored frames may be lost, too

@@ -15,11 +15,14 @@ from indexer.metrics import Metrics
 from indexer.write import journal_rows
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.damaged_batches import AWAITED_S, DamagedBatches
+from indexer.write.disagreeing_rows import disagreeing_rows
 from indexer.write.health import Health
 from indexer.write.journal import BatchState, DamagedFramesError, Journal, JournalError
 from tests.support.frames import counter_frame, unit
 
 AT_MS: Final = 1_700_000_000_000
+#: The first byte of a page with rows of a table (https://sqlite.org/fileformat.html, "B-tree Pages").
+_TABLE_LEAF: Final = 13
 #: The distance of the bits that flip, of bytes that are not 0. All bits take minutes.
 STRIDE: Final = {
     "batch": 23,
@@ -166,6 +169,53 @@ def test_a_damaged_identity_in_the_index_changes_nothing(whole: Path) -> None:
     with closing(opened(flipped(whole, "frame_batch", b"web/1/2", 1))) as journal:
         assert dict(replayed(journal)) == BATCHES
         journal_rows.check_pages(journal._db)
+
+
+def test_stored_frames_of_a_damaged_batch_leave_no_bytes(whole: Path) -> None:
+    with closing(opened(flipped(whole, "batch", b"begun", 2))) as journal:
+        DamagedBatches(journal, set, Metrics(), Health()).unfinished(AT_MS)
+        assert (journal.state(ONE.identity), journal.state(TWO.identity)) == (BatchState.DONE,) * 2
+        with journal.reading() as db:
+            (bodies,) = db.execute("SELECT count(body) FROM frame").fetchone()
+        assert bodies == len([ASIDE, LAST])
+
+
+def test_batches_without_exact_sizes_are_compared_by_one_look_at_all_frames(whole: Path) -> None:
+    """The size still has frames that left, and parts of frames that ended; there may be many such batches."""
+    with closing(opened(whole)) as journal:
+        with journal.transaction() as db:
+            db.execute("UPDATE batch SET bytes = bytes + 1")
+        statements: list[str] = []
+        with journal.reading() as db:
+            db.set_trace_callback(statements.append)
+            assert not disagreeing_rows(db)
+            db.set_trace_callback(None)
+    assert len([one for one in statements if "+batch IN" in one]) == 1
+
+
+def test_a_page_of_stored_batches_that_cannot_be_read_ends_no_start(
+    whole: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(opened(whole)) as journal:
+        with closing(sqlite3.connect(whole)) as db:
+            db.executemany(
+                "INSERT INTO batch (number, token, state, bytes, changed_ms) VALUES (?, ?, ?, 0, 0)",
+                ((number, f"{number:060}", BatchState.DONE) for number in range(-200, -100)),
+            )
+            db.commit()
+        assert journal.tokens(BatchState.OPEN) == ["begun", "last"]
+    data = bytearray(whole.read_bytes())
+    size = int.from_bytes(data[16:18], "big")
+    at = next(
+        at
+        for at in range(0, len(data), size)
+        if data[at] == _TABLE_LEAF and b"%060d" % -200 in data[at : at + size]
+    )
+    data[at : at + size] = bytes(size)
+    with closing(opened(changed(whole, bytes(data)))) as journal:
+        assert dict(replayed(journal)) == BATCHES
+        assert journal.complete_since_ms == AT_MS
+    assert "event=journal_damaged" in caplog.text
 
 
 def test_a_whole_file_stays_as_it_is(whole: Path) -> None:
