@@ -15,7 +15,6 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
 from typing import Final
 
 from indexer.clickhouse.store import StoreError
@@ -76,17 +75,11 @@ class DamagedBatches:
         try:
             with self._journal.reading() as db:
                 found = disagreeing_rows(db)
-        except JournalError as e:
-            # A page cannot be read. It may have rows of stored frames alone, which end no start.
-            with suppress(JournalError):
-                self._journal.note_complete(now_ms)
-            log.error(
-                "event=journal_damaged path=%s text=%s effect=unfinished batches are not compared with their"
-                " indexes, frames sent again are looked up in ClickHouse"
-                " hint=stop the indexer and delete the file",
-                self._journal.path, e,
-            )  # fmt: skip
-            return
+        except JournalError:
+            # A page that cannot be read may have rows of stored batches alone, which end no start: the check
+            # of the whole file tells of it (indexer/write/journal_check.py).
+            with self._journal.reading() as db:
+                found = disagreeing_rows(db, scan=False)
         if not found:
             return
         self._journal.note_complete(now_ms)  # rows of stored frames may be lost, too

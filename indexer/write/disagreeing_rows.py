@@ -25,12 +25,16 @@ from indexer.write.journal_rows import drop_bodies, highest_batch, make_indexes
 _UNFINISHED: Final = f"({BatchState.OPEN:d}, {BatchState.ASIDE:d})"
 _BY_INDEX: Final = f"SELECT number, state FROM batch INDEXED BY batch_state WHERE state IN {_UNFINISHED}"
 _BY_ROW: Final = f"SELECT number, state, bytes FROM batch NOT INDEXED WHERE state IN {_UNFINISHED}"
-#: Batches whose token the index does not have once, with their number.
+#: The rows of those that the index has, without a look at all others.
+_BY_NUMBER: Final = (
+    "SELECT number, state, bytes FROM batch NOT INDEXED WHERE number IN"
+    f" (SELECT number FROM batch INDEXED BY batch_state WHERE state IN {_UNFINISHED})"
+)
+#: Batches whose token the index of tokens does not have once, with their number.
 _WRONG_TOKENS: Final = (
-    "SELECT one.number FROM"
-    f" (SELECT number, token FROM batch NOT INDEXED WHERE state IN {_UNFINISHED}) AS one"
+    "SELECT one.number FROM batch AS one INDEXED BY batch_state"
     " LEFT JOIN batch AS known INDEXED BY sqlite_autoindex_batch_1 ON known.token = one.token"
-    " WHERE known.number IS NOT one.number"
+    f" WHERE one.state IN {_UNFINISHED} AND known.number IS NOT one.number"
 )
 #: Batches whose frames by the index differ from the frames' rows, or from the batch's bytes. One statement
 #: for all: a start waits for it, and there may be a hundred thousand set-aside batches.
@@ -73,11 +77,14 @@ class DisagreeingRows:
         return bool(self.batches) or self.frames
 
 
-def disagreeing_rows(db: sqlite3.Connection) -> DisagreeingRows:
-    """Compare the rows of unfinished batches and their frames with the indexes."""
+def disagreeing_rows(db: sqlite3.Connection, *, scan: bool = True) -> DisagreeingRows:
+    """Compare the rows of unfinished batches and their frames with the indexes.
+
+    `scan`: look through all batches, for those that are unfinished by their row alone.
+    """
     by_index: dict[int, int] = dict(db.execute(_BY_INDEX).fetchall())
     by_row: dict[int, tuple[int | None, int]] = {}
-    for number, *rest in db.execute(_BY_ROW).fetchall():
+    for number, *rest in db.execute(_BY_ROW if scan else _BY_NUMBER).fetchall():
         by_row[number] = _NO_ROW if number in by_row else (*rest,)  # two rows: one number is damaged
     numbers = by_index.keys() | by_row.keys()
     out = DisagreeingRows()
