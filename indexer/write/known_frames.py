@@ -20,6 +20,7 @@ from indexer.metrics import Metrics
 from indexer.settings import Settings
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.errors import TOO_OLD, TooOld, Unavailable
+from indexer.write.identity_lookups import IdentityLookups
 from indexer.write.journal import Journal, JournalError
 from indexer.write.stored_identities import StoredIdentities, is_remembered
 
@@ -71,7 +72,7 @@ class RememberedFrames:
         now_ms: Callable[[], int],
     ) -> None:
         self._journal = journal
-        self._stored = stored
+        self._lookups = IdentityLookups(stored.stored_of)
         self._metrics = metrics
         self._began_ms = began_ms
         self._since_ms = since_ms
@@ -101,7 +102,7 @@ class RememberedFrames:
             await asyncio.to_thread(self._keep, unit)
             raise TooOld(again=False)
         try:
-            found = await asyncio.to_thread(self._stored.has, unit.identity)
+            found = await self._lookups.has(unit.identity)
         except StoreError as e:
             raise Unavailable("the store does not say whether the frame is stored", retry_after_s=5) from e
         self._count("stored" if found else "new")
