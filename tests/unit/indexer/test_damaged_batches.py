@@ -12,6 +12,7 @@ import pytest
 
 from indexer.clickhouse.faults import Fault
 from indexer.clickhouse.retention import Retention
+from indexer.clickhouse.store import StoreError
 from indexer.deletion.unsettled_batches import UnsettledBatch, unsettled_batches, unsettled_text
 from indexer.metrics import Metrics
 from indexer.receive.set_aside_http import shown_of
@@ -292,3 +293,25 @@ def test_a_deletion_of_which_orgs_waits(world: World) -> None:
 )
 def test_the_org_of_an_identity(identity: str, org: int | None) -> None:
     assert org_of(identity) == org
+
+
+def test_an_open_batch_that_is_set_aside_may_be_stored_in_part(world: World) -> None:
+    """So it is kept for a person once its token may be forgotten."""
+    with pytest.raises(DamagedFramesError) as raised:
+        world.journal.units("t", (BatchState.OPEN,))
+    world.damaged.set_aside("t", raised.value, AT_MS)
+    with world.journal.reading() as db:
+        assert db.execute("SELECT half_at NOT NULL FROM batch").fetchone() == (1,)
+
+
+def test_frames_that_cannot_be_looked_up_are_not_taken_as_stored(world: World) -> None:
+    def away(_: Collection[str]) -> Collection[str]:
+        raise StoreError("away", retryable=True)
+
+    world.stored_of = away
+    world.damaged.unfinished(AT_MS)
+    assert world.rest() == []
+    assert world.journal.state(SECOND.identity) is BatchState.ASIDE
+    world.now_s += AWAITED_S
+    assert world.rest() == [FIRST, THIRD]
+    assert world.journal.state(SECOND.identity) is BatchState.TOO_OLD

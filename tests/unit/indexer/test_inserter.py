@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from indexer.clickhouse.faults import Fault
+from indexer.clickhouse.native_format import Block
 from indexer.clickhouse.retention import Retention
 from indexer.clickhouse.store import StoreError
 from indexer.intern.cache import open_near_cache
@@ -17,6 +18,7 @@ from indexer.intern.series import SeriesRegistry
 from indexer.intern.string_indexer import StringIndexer
 from indexer.write import inserter as module
 from indexer.write.accepted_frame import AcceptedFrame
+from indexer.write.insert_feed import InsertFeed, InsertFootprint
 from indexer.write.inserter import Inserter
 from tests.support.frames import FrameRows, make_frame, unit
 
@@ -151,3 +153,24 @@ def test_only_the_bytes_of_a_frame_are_refused(inserter: Inserter, steps: Steps)
     steps.fault = Fault.BUSY
     with pytest.raises(StoreError):
         inserter.refused(both, "gauges")
+
+
+def test_readers_in_this_process_get_the_rows_of_first_attempts_alone(steps: Steps) -> None:
+    """Those of a repetition may be stored already, and would be added to what readers have."""
+    heard: list[bool] = []
+
+    class Reader:
+        def insert_started(self, footprint: InsertFootprint) -> None: ...
+
+        def insert_finished(self, footprint: InsertFootprint, block: Block | None) -> None:
+            assert footprint.kind
+            heard.append(block is not None)
+
+    feed = InsertFeed()
+    feed.subscribe(Reader())
+    strings = StringIndexer(MemoryIdStore(), [open_near_cache(1_000)])
+    inserter = Inserter(steps, strings, SeriesRegistry(1_000), insert_feed=feed)  # type: ignore[arg-type]
+    inserter.insert("t", [frame(1)], first=True)
+    assert heard == [True] * 3
+    inserter.insert("t", [frame(1)])
+    assert heard == [True] * 3 + [False] * 3
