@@ -154,7 +154,7 @@ class DamagedBatches:
 
     def _note(self, token: str, error: DamagedFramesError) -> None:
         self._awaited |= dict.fromkeys(error.identities, token)
-        self._health.batch_damaged(f"a batch of the journal is damaged ({token}): meterhouse set-aside list")
+        self._health.batch_damaged("a batch of the journal is damaged: meterhouse set-aside list")
         if token in self._found_s:
             return
         self._found_s[token] = self._clock_s()

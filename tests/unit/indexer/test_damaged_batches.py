@@ -186,12 +186,15 @@ def test_a_batch_that_waits_is_told_once(world: World, caplog: pytest.LogCapture
     async def attempt(token: str, units: Sequence[AcceptedFrame]) -> None:
         raise AssertionError((token, units))
 
+    other = of(1, 9)
+    world.journal.begin("other", [other], AT_MS)
+    damage_frame(world.path, other.identity)
     world.damaged.unfinished(AT_MS)
     aside = SetAsideBatches(world.journal, here, attempt, lambda: AT_MS, world.damaged, world.metrics.mistake)
     for _ in range(3):
         assert asyncio.run(aside._round()) is False
-    assert caplog.text.count("event=batch_damaged") == 1
-    assert "event=aside_not_read" not in caplog.text
+    counts = {event: caplog.text.count(f"event={event} ") for event in ("batch_damaged", "batches_problem")}
+    assert (counts, "aside_not_read" in caplog.text) == ({"batch_damaged": 2, "batches_problem": 1}, False)
 
 
 def test_a_person_need_not_wait(world: World) -> None:
