@@ -13,6 +13,8 @@ from indexer.write.journal import Journal
 
 #: Batches that are read at once.
 _PAGE: Final = 1_000
+#: Frames of them: a batch may have thousands. The last batch is read wholly.
+_FRAMES: Final = 10_000
 
 
 class BatchFrame(NamedTuple):
@@ -25,21 +27,32 @@ class BatchFrame(NamedTuple):
 
 def frames_of_batches(journal: Journal, states: Sequence[BatchState]) -> Iterator[BatchFrame]:
     """Yield the frames of all batches in these states, batch by batch, in order. Raises JournalError."""
-    last, listed = 0, ", ".join(str(int(state)) for state in states)
-    while True:
-        with journal.reading() as db:
-            rows = db.execute(
-                "SELECT number, token, identity, created_ms FROM"
-                f" (SELECT number, token FROM batch WHERE state IN ({listed}) AND number > ?"
-                " ORDER BY number LIMIT ?) LEFT JOIN frame ON frame.batch = number ORDER BY number, position",
-                (last, _PAGE),
-            ).fetchall()
-        if not rows:
-            return
-        last = rows[-1][0]
-        for _, token, identity, created_ms in rows:
-            if identity is not None:
-                yield BatchFrame(token, identity, created_ms if isinstance(created_ms, int) else None)
+    last: int | None = 0
+    while last is not None:
+        last, frames = _page(journal, states, last)
+        yield from frames
+
+
+def _page(journal: Journal, states: Sequence[BatchState], after: int) -> tuple[int | None, list[BatchFrame]]:
+    """Return the frames of the next batches after one, and the last of these; None if there is none."""
+    batches = f"batch WHERE state IN ({', '.join(str(int(state)) for state in states)}) AND number > ?"
+    counted = f"SELECT number, (SELECT count() FROM frame WHERE batch = number) FROM {batches}"
+    last, left = None, _FRAMES
+    with journal.reading() as db:
+        for number, count in db.execute(f"{counted} ORDER BY number LIMIT ?", (after, _PAGE)).fetchall():
+            last, left = number, left - count
+            if left <= 0:
+                break
+        found = db.execute(
+            f"SELECT token, identity, created_ms FROM (SELECT number, token FROM {batches} AND number <= ?)"
+            " CROSS JOIN frame ON frame.batch = number ORDER BY number, position",
+            (after, last or after),
+        ).fetchall()
+    return last, [
+        BatchFrame(token, identity, created_ms if isinstance(created_ms, int) else None)
+        for token, identity, created_ms in found
+        if identity is not None
+    ]
 
 
 def next_waiting(journal: Journal, after: int, last: int) -> list[tuple[int, str]]:
