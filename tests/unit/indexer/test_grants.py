@@ -196,3 +196,27 @@ def test_who_sees_the_server(text: str, operates: bool) -> None:
     if not operates:
         with pytest.raises(ForbiddenError, match=r"expected the right operator, or admin for \*:\*"):
             grant.require_operator()
+
+
+def test_a_scope_of_every_org_is_asked_for() -> None:
+    Grant(None, frozenset(Right)).require_all()
+    for tenant in (Tenant(1, None), Tenant(1, 2)):
+        with pytest.raises(ForbiddenError, match=r"expected one with the scope \*:\*"):
+            Grant(tenant, frozenset(Right)).require_all()
+
+
+def test_a_write_needs_right_and_scope() -> None:
+    Grant(Tenant(1, 2), WRITE).require_write(1, 2)
+    for grant in (
+        Grant(Tenant(1, 2), frozenset(Right) - WRITE),
+        Grant(Tenant(1, 3), WRITE),
+        Grant(Tenant(2, None), WRITE),
+    ):
+        with pytest.raises(ForbiddenError):
+            grant.require_write(1, 2)
+
+
+def test_the_org_of_the_doctor_is_no_tenant() -> None:
+    assert parse_tenant(f"{2**32 - 2}:1") == Tenant(2**32 - 2, 1)
+    assert parse_tenant(f"{2**32 - 1}:1") is None
+    assert parse_tenant(f"1:{2**32 - 1}") == Tenant(1, 2**32 - 1)
