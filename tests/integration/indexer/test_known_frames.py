@@ -42,7 +42,7 @@ class Memory:
         self.stored.last_ms.return_value = NOW_MS
         self.stored.latest.return_value = [self.latest.identity]
         self.stored.last_batch.return_value = 1
-        self.stored.has.return_value = False
+        self.stored.stored_of.return_value = set()
 
     def open(self, *, embedded: bool = True, made_ms: int = 1) -> KnownFrames:
         store = Mock(spec=Store)
@@ -92,7 +92,7 @@ async def test_clickhouse_is_asked_where_the_journal_is_an_older_copy(
     happens(memory)
     known = memory.open(embedded=embedded)
     assert not await known.has(frame(5_000))
-    assert memory.stored.has.called == asks
+    assert memory.stored.stored_of.called == asks
     assert memory.journal.complete_since_ms == (NOW_MS if asks else 0)
 
 
@@ -100,14 +100,14 @@ async def test_an_agent_whose_clock_is_ahead_is_looked_up_too(memory: Memory) ->
     behind_by_time(memory)
     known = memory.open()
     await known.has(frame(-59_000))
-    assert memory.stored.has.call_count == 1
+    assert memory.stored.stored_of.call_count == 1
     await known.has(frame(-61_000))
-    assert memory.stored.has.call_count == 1
+    assert memory.stored.stored_of.call_count == 1
 
 
 async def test_a_frame_that_is_not_looked_up_is_neither_new_nor_stored(memory: Memory) -> None:
     behind_by_time(memory)
-    memory.stored.has.side_effect = StoreError("away", retryable=True)
+    memory.stored.stored_of.side_effect = StoreError("away", retryable=True)
     with pytest.raises(Unavailable):
         await memory.open().has(frame(5_000))
 
@@ -126,4 +126,4 @@ async def test_a_young_database_has_every_frame_since_its_beginning(
         with pytest.raises(TooOld):
             await frames.has(old)
         assert [kept.frames for kept in memory.journal.kept()] == [1], "for a person"
-    assert memory.stored.has.called == known
+    assert memory.stored.stored_of.called == known
