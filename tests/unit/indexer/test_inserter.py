@@ -156,7 +156,7 @@ def test_only_the_bytes_of_a_frame_are_refused(inserter: Inserter, steps: Steps)
 
 
 def test_readers_in_this_process_get_the_rows_of_first_attempts_alone(steps: Steps) -> None:
-    """Those of a repetition may be stored already, and would be added to what readers have."""
+    """Those of a repetition may be stored already: readers would count them twice."""
     heard: list[bool] = []
 
     class Reader:

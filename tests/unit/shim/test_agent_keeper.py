@@ -36,7 +36,7 @@ async def test_a_machine_without_memory_for_the_agent_is_an_end_like_others(
 
 
 def test_the_agent_has_its_state_and_a_spool_beside_the_store() -> None:
-    """Else what it has not sent ends with it, after a kill of both."""
+    """Else its unsent frames end with it, after a kill of both."""
     given = _agent_paths(File(), Path("/var/m/chdb"))
     assert given == {
         "METERHOUSE_AGENT__STATE_DIR": "/var/m/chdb.agent",
