@@ -106,7 +106,7 @@ class IndexerService:
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="indexer-service")
         self.health = Health()
         self._readiness = Readiness(self.health)
-        self._shared_rates = open_shared_rates(settings.redis_url, self.rates)
+        self._shared_rates = open_shared_rates(settings.redis_url, self.rates, self.metrics.mistake)
         self._journal: Journal | None = None
         self._pending: PendingRequests | None = None
         self._strings: StringIndexer | None = None

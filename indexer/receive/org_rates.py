@@ -124,10 +124,10 @@ class OrgRates:
             self._buckets = {k: b for k, b in self._buckets.items() if not b.full(now_s)}
 
 
-def open_shared_rates(url: str, rates: OrgRates) -> SharedRates | None:
+def open_shared_rates(url: str, rates: OrgRates, on_mistake: Callable[[str], None]) -> SharedRates | None:
     """Return the exchange of rates by a Redis; None without one, and then its client is not imported."""
     if not url:
         return None
     from indexer.receive.shared_rates import SharedRates
 
-    return SharedRates(url, rates)
+    return SharedRates(url, rates, on_mistake)

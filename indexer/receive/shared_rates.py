@@ -51,12 +51,16 @@ class _Shared(msgspec.Struct):
 
 
 class SharedRates:
-    """Exchanges the charges of `rates`. `now_s` is the wall clock, `clock_s` a monotonic one."""
+    """Exchanges the charges of `rates`. `now_s` is the wall clock, `clock_s` a monotonic one.
+
+    `on_mistake` is called with the name of the exchange when it has raised.
+    """
 
     def __init__(
         self,
         url: str,
         rates: OrgRates,
+        on_mistake: Callable[[str], None] = lambda _: None,
         *,
         timeout_s: float = 0.25,
         now_s: Callable[[], float] = time.time,
@@ -65,6 +69,7 @@ class SharedRates:
         self._clock_s = clock_s
         self._redis = open_redis(url, timeout_s)
         self._rates = rates
+        self._on_mistake = on_mistake
         self._prefix = "rates:"
         self._now_s = now_s
         #: Failed exchanges, and keys that Redis refused, by reason.
@@ -203,4 +208,5 @@ class SharedRates:
                 done = self.exchange()
             except Exception:  # a mistake of ours: without the exchange each indexer allows the whole rate
                 log.exception("event=task_failed task=rates")
+                self._on_mistake("rates")
                 done = False

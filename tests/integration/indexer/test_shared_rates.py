@@ -192,8 +192,10 @@ def test_a_mistake_ends_no_later_exchange(
     monkeypatch.setattr(SharedRates, "exchange", failing)
     monkeypatch.setattr(shared_rates, "EXCHANGE_S", 0.001)
     monkeypatch.setattr(shared_rates, "_REST_S", 0.001)
-    _, shared = indexer("redis://127.0.0.1:1/0", Clock())
+    mistakes: list[str] = []
+    shared = SharedRates("redis://127.0.0.1:1/0", OrgRates(Limits()), mistakes.append)
     shared.start()
     assert again.wait(60)
     shared.stop()
     assert "event=task_failed task=rates" in caplog.text
+    assert mistakes == ["rates"]
