@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache, partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -52,6 +53,9 @@ T = TypeVar("T")
 #: Queries whose syntax trees are kept, as rules and dashboards repeat them; trees of longer texts are not.
 _PARSED: Final = 4_096
 _SHORT_QUERY: Final = 2_000
+#: Seconds until work that was given up is ended once more, doubled each time up to the longest.
+_AGAIN_S: Final = 1.0
+_LONGEST_S: Final = 30.0
 
 
 class QueryEngine:
@@ -217,11 +221,10 @@ class QueryEngine:
             async with asyncio.timeout(timeout_s):
                 return await asyncio.wrap_future(running)
         except TimeoutError:
-            loop.run_in_executor(None, cancel)
+            _end(cancel, running, loop)
             raise TimedOut("query timed out in expression evaluation") from None
         except asyncio.CancelledError:
-            # Not in our pools: they may be full of the work to be cancelled.
-            loop.run_in_executor(None, cancel)
+            _end(cancel, running, loop)
             raise
 
     def _reader(self, tenant: Tenant, options: QueryOptions) -> Reader:
@@ -347,3 +350,20 @@ def _kind(value: Value | Samples, *, instant: bool) -> Kind:
         case String():
             return "string"
     return "vector"
+
+
+def _end(
+    cancel: Callable[[], None],
+    running: Future[Any],
+    loop: asyncio.AbstractEventLoop,
+    pause_s: float = _AGAIN_S,
+) -> None:
+    """End work that was given up, again and again: a statement may reach the server after the first time."""
+    loop.run_in_executor(None, cancel)  # not in our pools: they may be full of the work to be cancelled
+
+    def again() -> None:
+        if not running.done():
+            with suppress(RuntimeError):  # the process ends
+                _end(cancel, running, loop, min(2 * pause_s, _LONGEST_S))
+
+    loop.call_later(pause_s, again)

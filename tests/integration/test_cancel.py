@@ -139,6 +139,34 @@ async def test_a_query_that_times_out_has_ended(endless: Endless, series: bool) 
         assert (await client.ask("query", {"query": "1"})).status == 200
 
 
+class Late(Endless):
+    """A store whose statements of a query begin after the first try to end them."""
+
+    series = True
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store.pool, store.database, None, embedded=True)
+        self.tried = threading.Event()
+
+    def fetch(
+        self, sql: str, dtype: npt.DTypeLike, parameters: Any = None, sent: Sequence[SentTable] = ()
+    ) -> npt.NDArray[np.void]:
+        assert "/*" not in sql or self.tried.wait(120)
+        return super().fetch(sql, dtype, parameters, sent)
+
+    def kill(self, tag: str) -> None:
+        super().kill(tag)
+        self.tried.set()
+
+
+async def test_a_statement_that_begins_late_is_ended_too(endless: Endless) -> None:
+    """It has no deadline of its own: it would hold the only turn for as long as it takes."""
+    async with serving(Late(endless), concurrency=1) as client:
+        reply = await client.ask("query", {"query": "sum(temp)", "time": str(NOW_S), "timeout": "100ms"})
+        assert reply.status == 503
+        assert (await client.ask("query", {"query": "1"})).status == 200
+
+
 @pytest.mark.parametrize(
     ("path", "asked", "message"),
     [
