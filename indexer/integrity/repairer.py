@@ -2,7 +2,7 @@
 
 The rows are made in a table of their own, together with those of the partition's other days. They then
 replace the whole partition in one statement of ClickHouse. No view sees them, and no token is needed. After
-an interruption the next run finds the rest and does it.
+an interruption the next run finds the rest and does it. Two runs at once have tables of their own.
 
 Partitions in which nothing can be derived are not touched. A replaced partition never has too many rows in
 the meantime: first go those that rows leave, then by the days that rows are kept.
@@ -10,6 +10,7 @@ the meantime: first go those that rows leave, then by the days that rows are kep
 
 from __future__ import annotations
 
+import uuid
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ from indexer.integrity.verify_statements import RollupPair
 _EPOCH: Final = date(1970, 1, 1)
 _KEY: Final = ("org_id", "project_id", "metric_id", "series_id")
 _MAX_S: Final = 2**32 - 1
+#: How the names of the tables begin; those of another run are dropped when it must be over.
+_PREFIX: Final = "repair_"
+MAX_RUN_S: Final = 2 * 86_400
 _INSERT: Final = "SETTINGS insert_deduplicate = 0, max_partitions_per_insert_block = 0, max_threads = 2"
 
 
@@ -74,27 +78,38 @@ def _partition(pair: RollupPair, day: int) -> date:
 
 
 class Repairer:
-    """Executes steps. `today`: days since 1970, as for the verifier that found them."""
+    """Executes steps. `today`: days since 1970, as for the verifier that found them.
 
-    def __init__(self, store: Store, retention: Retention, today: int) -> None:
+    `max_run_s`: how long another run on the same server may need.
+    """
+
+    def __init__(self, store: Store, retention: Retention, today: int, max_run_s: int = MAX_RUN_S) -> None:
         self._store = store
+        self._max_run_s = max_run_s
         self._retention = retention
         self._today = today
         self._kept = [retention, *(era.retention for era in read_eras(store))]
 
     def clean(self) -> None:
-        """Drop the remains of an interrupted run. Raises StoreError."""
-        for (name,) in self._store.rows(
-            "SELECT name FROM system.tables"
-            " WHERE database = currentDatabase() AND startsWith(name, 'repair_')"
+        """Drop the remains of interrupted runs: embedded there is no other run. Raises StoreError."""
+        for name, age_s in self._store.rows(
+            "SELECT name, toUnixTimestamp(now()) - toUnixTimestamp(metadata_modification_time)"
+            f" FROM system.tables WHERE database = currentDatabase() AND startsWith(name, '{_PREFIX}')"
         ):
-            self._store.command(f"DROP TABLE IF EXISTS {name} SYNC")
+            if self._store.embedded or age_s > self._max_run_s:
+                self._store.command(f"DROP TABLE IF EXISTS {name} SYNC")
 
     def do(self, step: RepairStep) -> None:
         """Derive the days of a step. Raises RepairError, StoreError."""
-        made = f"repair_{step.table}"
-        self._store.command(f"DROP TABLE IF EXISTS {made} SYNC")
+        made = f"{_PREFIX}{step.table}_{uuid.uuid4().hex}"
         self._store.command(f"CREATE TABLE {made} AS {step.table}")
+        try:
+            self._replace(step, made)
+        finally:
+            self._store.command(f"DROP TABLE {made} SYNC")
+
+    def _replace(self, step: RepairStep, made: str) -> None:
+        """Make the rows in an empty table, and replace the partitions by its own."""
         here = self._live(step)
         before = self._blocks(step)
         self._derive(step, made, here)
@@ -113,7 +128,6 @@ class Repairer:
                 self._store.command(f"ALTER TABLE {step.table} REPLACE PARTITION ID '{one}' FROM {made}")
             else:
                 self._store.command(f"ALTER TABLE {step.table} DROP PARTITION ID '{one}'")
-        self._store.command(f"DROP TABLE {made} SYNC")
 
     def _derive(self, step: RepairStep, made: str, here: str) -> None:
         """Write the days' rows of the finer rollup at the coarser one's times."""

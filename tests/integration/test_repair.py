@@ -11,8 +11,8 @@ import pytest
 from indexer.cli.repair import repair
 from indexer.clickhouse.schema import GRANULARITIES, KINDS, Retention
 from indexer.clickhouse.schema.database_id import read_ids
-from indexer.clickhouse.store import Store, StoreError
-from indexer.integrity.repairer import Repairer, RepairError, RepairStep, steps
+from indexer.clickhouse.store import Store, StoreError, open_store
+from indexer.integrity.repairer import MAX_RUN_S, Repairer, RepairError, RepairStep, steps
 from indexer.integrity.verifier import Finding, FindingKind, Verifier
 from indexer.integrity.verify_statements import PAIRS
 from indexer.settings import Settings
@@ -153,6 +153,40 @@ def test_rows_that_come_meanwhile_end_it(store: Store, monkeypatch: pytest.Monke
     with pytest.raises(RepairError, match="counters_60s was written meanwhile"):
         repaired(store)
     assert store.rows("SELECT sum(value) FROM counters_60s") == [(5.0,)]
+
+
+@both
+def test_two_runs_at_once_do_not_meet(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two operators of a server: one run dropped the other's table, or both wrote their rows into one."""
+    before = contents(store)
+    store.command("TRUNCATE TABLE counters_60s")
+    real, runs = Repairer._derive, 0
+    monkeypatch.setattr(store, "embedded", False)
+
+    def beside(self: Repairer, step: RepairStep, *rest: str) -> None:
+        nonlocal runs
+        runs += 1
+        real(self, step, *rest)
+        if runs == 1:
+            assert repaired(store) == ["counters_60s"]
+
+    monkeypatch.setattr(Repairer, "_derive", beside)
+    with pytest.raises(RepairError, match="counters_60s was written meanwhile"):
+        repaired(store)
+    assert runs == 2
+    assert contents(store) == before
+    assert found(store) == []
+    names = store.rows("SELECT count() FROM system.tables WHERE startsWith(name, 'repair_')")
+    assert names == [(0,)]
+
+
+def test_remains_of_another_run_go_when_it_must_be_over(migrated_http_dsn: str) -> None:
+    with closing(open_store(migrated_http_dsn)) as store:
+        store.command("CREATE TABLE repair_counters_60s_other AS counters_60s")
+        left = "SELECT count() FROM system.tables WHERE startsWith(name, 'repair_')"
+        for max_run_s, count in ((MAX_RUN_S, 1), (-1, 0)):
+            Repairer(store, Retention(), 20_000, max_run_s).clean()
+            assert store.rows(left) == [(count,)]
 
 
 def test_finer_rows_that_are_lost_leave_the_coarser_ones(store: Store) -> None:
