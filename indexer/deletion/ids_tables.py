@@ -15,6 +15,7 @@ from typing import Final
 
 import numpy as np
 
+from indexer.clickhouse.abandoned_tables import MAX_USE_S, abandoned_tables
 from indexer.clickhouse.native_format import AnyArray
 from indexer.clickhouse.schema.metric_types import BY_KIND
 from indexer.clickhouse.sql_quoting import quote_name
@@ -24,9 +25,6 @@ from indexer.deletion.deletion_request import MetricSeries, entries
 #: How the names of the tables begin.
 _PREFIX: Final = "deletion_"
 _ROWS: Final = 250_000
-#: How long another process may use a table: a deletion waits six hours for its rows (mutations.py), and at
-#: its begin and in the catalog for minutes.
-MAX_USE_S: Final = 2 * 86_400
 
 
 class IdsTables:
@@ -67,14 +65,9 @@ class IdsTables:
         """Drop tables that earlier deletions left, and that ClickHouse does not read any more."""
         if self._store.cluster is not None:
             return
-        rows = self._store.rows(
-            "SELECT name, toUnixTimestamp(now()) - toUnixTimestamp(metadata_modification_time)"
-            " FROM system.tables WHERE database = currentDatabase() AND startsWith(name, {prefix:String})",
-            {"prefix": _PREFIX},
-        )
+        left = abandoned_tables(self._store, _PREFIX, self._max_use_s)
         reading = "SELECT command FROM system.mutations WHERE database = currentDatabase() AND NOT is_done"
         with self._lock:
-            left = {str(name) for name, age_s in rows if self._store.embedded or age_s > self._max_use_s}
             left = (left | self._left) - self._used
         commands = [str(text) for (text,) in self._store.rows(reading)] if left else []
         for name in left:

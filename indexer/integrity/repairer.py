@@ -13,23 +13,24 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Final
 
+from indexer.clickhouse.abandoned_tables import MAX_USE_S, abandoned_tables
 from indexer.clickhouse.retention import Retention
 from indexer.clickhouse.schema.eras import read_eras
 from indexer.clickhouse.schema.metric_types import BY_KIND, Kind
-from indexer.clickhouse.store import Store
+from indexer.clickhouse.store import Store, StoreError
 from indexer.integrity.verifier import Finding
 from indexer.integrity.verify_statements import RollupPair
 
 _EPOCH: Final = date(1970, 1, 1)
 _KEY: Final = ("org_id", "project_id", "metric_id", "series_id")
 _MAX_S: Final = 2**32 - 1
-#: How the names of the tables begin; those of another run are dropped when it must be over.
+#: How the names of the tables begin.
 _PREFIX: Final = "repair_"
-MAX_RUN_S: Final = 2 * 86_400
 _INSERT: Final = "SETTINGS insert_deduplicate = 0, max_partitions_per_insert_block = 0, max_threads = 2"
 
 
@@ -80,24 +81,20 @@ def _partition(pair: RollupPair, day: int) -> date:
 class Repairer:
     """Executes steps. `today`: days since 1970, as for the verifier that found them.
 
-    `max_run_s`: how long another run on the same server may need.
+    `max_use_s`: how long another run on the same server may use its table.
     """
 
-    def __init__(self, store: Store, retention: Retention, today: int, max_run_s: int = MAX_RUN_S) -> None:
+    def __init__(self, store: Store, retention: Retention, today: int, max_use_s: int = MAX_USE_S) -> None:
         self._store = store
-        self._max_run_s = max_run_s
+        self._max_use_s = max_use_s
         self._retention = retention
         self._today = today
         self._kept = [retention, *(era.retention for era in read_eras(store))]
 
     def clean(self) -> None:
-        """Drop the remains of interrupted runs: embedded there is no other run. Raises StoreError."""
-        for name, age_s in self._store.rows(
-            "SELECT name, toUnixTimestamp(now()) - toUnixTimestamp(metadata_modification_time)"
-            f" FROM system.tables WHERE database = currentDatabase() AND startsWith(name, '{_PREFIX}')"
-        ):
-            if self._store.embedded or age_s > self._max_run_s:
-                self._store.command(f"DROP TABLE IF EXISTS {name} SYNC")
+        """Drop the remains of interrupted runs. Raises StoreError."""
+        for name in abandoned_tables(self._store, _PREFIX, self._max_use_s):
+            self._store.command(f"DROP TABLE IF EXISTS {name} SYNC")
 
     def do(self, step: RepairStep) -> None:
         """Derive the days of a step. Raises RepairError, StoreError."""
@@ -105,8 +102,11 @@ class Repairer:
         self._store.command(f"CREATE TABLE {made} AS {step.table}")
         try:
             self._replace(step, made)
-        finally:
-            self._store.command(f"DROP TABLE {made} SYNC")
+        except BaseException:
+            with suppress(StoreError):  # the first error is the reason
+                self._store.command(f"DROP TABLE {made} SYNC")
+            raise
+        self._store.command(f"DROP TABLE {made} SYNC")
 
     def _replace(self, step: RepairStep, made: str) -> None:
         """Make the rows in an empty table, and replace the partitions by its own."""

@@ -25,8 +25,9 @@ _log: Final = logging.getLogger("shim.subscriptions")
 #: Stores a message. Raises BadData, Unavailable.
 Write = Callable[[SubscriptionWrites], None]
 _TIMEOUT_S: Final = 60.0
-#: Longer than the indexer's two deletions of ticks ahead: results stored while one runs may be deleted.
-_AHEAD_TIMEOUT_S: Final = 180.0
+#: Longer than the indexer's two deletions of ticks ahead, 30 s each: results that are stored while one runs
+#: may be deleted. The end of a shim waits for it.
+_AHEAD_TIMEOUT_S: Final = 75.0
 #: Statuses of messages that no indexer will take.
 _REFUSED: Final = frozenset({400, 413, 429})
 _encoder: Final = msgspec.json.Encoder()

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from indexer.cli.repair import repair
+from indexer.clickhouse.abandoned_tables import MAX_USE_S
 from indexer.clickhouse.schema import GRANULARITIES, KINDS, Retention
 from indexer.clickhouse.schema.database_id import read_ids
 from indexer.clickhouse.store import Store, StoreError, open_store
-from indexer.integrity.repairer import MAX_RUN_S, Repairer, RepairError, RepairStep, steps
+from indexer.integrity.repairer import Repairer, RepairError, RepairStep, steps
 from indexer.integrity.verifier import Finding, FindingKind, Verifier
 from indexer.integrity.verify_statements import PAIRS
 from indexer.settings import Settings
@@ -184,8 +185,8 @@ def test_remains_of_another_run_go_when_it_must_be_over(migrated_http_dsn: str) 
     with closing(open_store(migrated_http_dsn)) as store:
         store.command("CREATE TABLE repair_counters_60s_other AS counters_60s")
         left = "SELECT count() FROM system.tables WHERE startsWith(name, 'repair_')"
-        for max_run_s, count in ((MAX_RUN_S, 1), (-1, 0)):
-            Repairer(store, Retention(), 20_000, max_run_s).clean()
+        for max_use_s, count in ((MAX_USE_S, 1), (-1, 0)):
+            Repairer(store, Retention(), 20_000, max_use_s).clean()
             assert store.rows(left) == [(count,)]
 
 
