@@ -238,6 +238,30 @@ async def test_status_shows_what_a_credential_covers(indexer: Indexer) -> None:
     assert shown == {"one": [1], "two": [2], "all": [1, 2], "read": [2]}
 
 
+async def test_pages_of_the_server_are_for_operators(indexer: Indexer, tmp_path: Path) -> None:
+    """A scope of all orgs makes no operator, and an operator of one org sees no frames of others."""
+    journal = JournalSettings(path=str(tmp_path / "journal.sqlite"))
+    tokens = {"one": "1:1", "operator": "2:1 write,operator", "all": "*:* write", "admin": "*:* admin"}
+    await indexer.start(tokens=tokens, batching="journal", journal=journal)
+    assert (await indexer.frame(counter_frame({"a": 1.0}, NOW_S), headers={"Authorization": "Bearer one"}))[
+        0
+    ] == 200
+    expected = {
+        "/v1/set-aside": {"one": 403, "operator": 403, "all": 403, "admin": 200},
+        "/metrics": {"one": 403, "operator": 200, "all": 403, "admin": 200},
+        "/v1/limits?org_id=1": {"one": 200, "operator": 200, "all": 200, "admin": 200},
+        "/v1/limits?org_id=2": {"one": 403, "operator": 200, "all": 200, "admin": 200},
+    }
+    found: dict[str, dict[str, int]] = {}
+    for path, of_tokens in expected.items():
+        for token in of_tokens:
+            async with indexer.session.get(path, headers={"Authorization": f"Bearer {token}"}) as response:
+                found.setdefault(path, {})[token] = response.status
+    assert found == expected
+    async with indexer.session.get("/status", headers={"Authorization": "Bearer operator"}) as response:
+        assert [agent["org_id"] for agent in (await response.json())["agents"]] == [1]
+
+
 async def test_metrics_are_open_where_that_is_set(indexer: Indexer) -> None:
     await indexer.start(tokens={"t": "1:1"}, metrics_open=True)
     assert (await indexer.get("/metrics"))[0] == 200
