@@ -384,7 +384,7 @@ class Journal:
                     self._db.execute("ROLLBACK")
                     raise
                 self._db.execute("COMMIT")
-            except sqlite3.Error as e:
+            except (sqlite3.Error, UnicodeDecodeError) as e:  # the latter: of an error's text
                 raise JournalError(str(e)) from e
 
 
