@@ -152,8 +152,8 @@ def _no_small_disk(entrance: Entrance) -> str:
 
 def _fill_spool(scene: Scene) -> None:
     """Nothing can be sent, and nothing can be written: frames stay in memory."""
+    scene.house.to_indexer.set(Mode("cut"))  # first: a file whose frames are sent is deleted
     scene.house.disk.fill()
-    scene.house.to_indexer.set(Mode("cut"))
 
 
 def _empty_spool(scene: Scene) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from indexer.clickhouse.granularities import GRANULARITIES
 from indexer.clickhouse.retention import Retention
