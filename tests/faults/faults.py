@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from tests.e2e.product import wait_for
+from tests.e2e.product import send_tcp, wait_for
 from tests.faults.actors.clients import Messenger
 from tests.faults.actors.entrance import PATIENT_S, Entrance
 from tests.faults.actors.processes import House
@@ -19,6 +19,8 @@ from tests.faults.truth import Truth
 
 #: Where an agent sends frames.
 FRAME_PATHS: Final = ("/v1/frames", "/v1/bundles")
+#: Series whose rows do not fit into a page of a disk.
+_MANY: Final = 300
 
 
 Kind = Literal["parts", "up"]
@@ -152,8 +154,12 @@ def _no_small_disk(entrance: Entrance) -> str:
 
 def _fill_spool(scene: Scene) -> None:
     """Nothing can be sent, and nothing can be written: frames stay in memory."""
-    scene.house.to_indexer.set(Mode("cut"))  # first: a file whose frames are sent is deleted
-    scene.house.disk.fill()
+    house = scene.house
+    house.to_indexer.set(Mode("cut"))  # first: a file whose frames are sent is deleted
+    house.disk.fill()
+    # A frame of more than a page: a smaller one may fit into the last page of a file that is there.
+    house.sent_lines += _MANY
+    send_tcp(house.tcp, (f"faults.many:1|c|#n:{n:064}" for n in range(_MANY)))
 
 
 def _empty_spool(scene: Scene) -> None:
